@@ -1,0 +1,48 @@
+"""The only place that looks at the wall clock."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from threading import Event
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """What the rest of the program may know about time."""
+
+    def now(self) -> datetime:
+        """Return the present instant, aware, in UTC."""
+        ...
+
+    def monotonic(self) -> float:
+        """Return seconds on a clock that never goes back; only differences mean anything."""
+        ...
+
+    def boottime(self) -> float:
+        """Return seconds on a clock that also counts while the machine or the process is suspended."""
+        ...
+
+    def wait(self, event: Event, seconds: float) -> bool:
+        """Sleep until `event` is set or `seconds` have passed; return whether it is set."""
+        ...
+
+
+class SystemClock:
+    """The machine's own clocks."""
+
+    def now(self) -> datetime:
+        """Return the present instant, aware, in UTC."""
+        return datetime.now(UTC)
+
+    def monotonic(self) -> float:
+        """Return seconds since an arbitrary start; never goes back."""
+        return time.monotonic()
+
+    def boottime(self) -> float:
+        """Return seconds since boot, suspension included."""
+        return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+    def wait(self, event: Event, seconds: float) -> bool:
+        """Sleep until `event` is set or `seconds` have passed; return whether it is set."""
+        return event.wait(seconds)

@@ -1,0 +1,1 @@
+"""The business rules: pure, without I/O, clock or logging."""
