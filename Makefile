@@ -1,0 +1,54 @@
+# Needs only make and Python >= 3.11; everything else is installed into .venv from requirements.lock.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+PIP    := $(BIN)/python -m pip --quiet --quiet --disable-pip-version-check
+SUITES := $(wildcard $(addprefix tests/,unit integration contract acceptance simulation))
+# The lock must hold what the public index serves, so local pip settings are left out when it is made.
+# An index named in PIP_INDEX_URL is still asked: a mirror serves the same files.
+PLAIN_PIP := env -u PIP_EXTRA_INDEX_URL -u PIP_FIND_LINKS -u PIP_NO_INDEX PIP_CONFIG_FILE=/dev/null
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint bench lock venv clean
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+demo: venv ## the whole product on this machine: embedded Postgres, the vendor's sandbox, proof at the end
+	@$(BIN)/stp-etl demo $(ARGS)
+
+test: lint ## lint, then every test but the nightly ones; ARGS go to pytest
+	@$(BIN)/python -m pytest $(SUITES) -n 2 -m "not nightly" $(ARGS)
+
+lint: venv ## style, format and types
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy --strict
+
+bench: venv ## benchmarks; ARGS go to them
+	@$(BIN)/python -m tests.benchmarks $(ARGS)
+
+lock: venv ## write requirements.lock anew from pyproject.toml; ARGS="--upgrade" for newer versions
+	@$(PLAIN_PIP) CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --extra dev --all-build-deps \
+		--generate-hashes --allow-unsafe --strip-extras --no-emit-index-url --no-emit-find-links \
+		--no-emit-trusted-host --output-file requirements.lock $(ARGS) pyproject.toml
+	@echo "requirements.lock is written; run: make test"
+
+venv: $(STAMP) ## .venv with exactly what requirements.lock names
+
+$(STAMP): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "stp-etl needs Python 3.11 or newer, and '$(PYTHON)' is not; name one: make PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+		{ echo "'$(PYTHON)' cannot make virtual environments; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
+	@echo "making $(VENV) from requirements.lock; this takes a minute"
+	@$(PYTHON) -m venv --clear $(VENV)
+	@$(PIP) install --require-hashes -r requirements.lock
+	@$(PIP) install --no-deps --no-build-isolation -e .
+	@touch $@
+
+clean: ## remove .venv, caches and built files; var/ stays
+	@rm -rf $(VENV) build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
