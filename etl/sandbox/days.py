@@ -24,6 +24,11 @@ def trade_day(instant: datetime) -> date:
     return following(calendar_trade_day(instant))
 
 
+def market_is_closed(instant: datetime) -> bool:
+    """Whether only crypto trades: from Friday 17:00 to Sunday 17:00 New York."""
+    return is_weekend(calendar_trade_day(instant))
+
+
 def session(day: date) -> tuple[datetime, datetime]:
     """Return the UTC instants between which trades get this trade day: from 17:00 to 17:00 New York."""
     start = datetime.combine(day - timedelta(days=1), CUT, NEW_YORK)

@@ -15,8 +15,8 @@ def minor_units(asset: str) -> int:
 
 
 def rounded(amount: Decimal, asset: str) -> Decimal:
-    """Round an amount half up to the minor unit of its asset."""
-    return amount.quantize(Decimal(1).scaleb(-minor_units(asset)), "ROUND_HALF_UP", WIDE)
+    """Round an amount half up to the minor unit of its asset; no zeros are left at its end."""
+    return amount.quantize(Decimal(1).scaleb(-minor_units(asset)), "ROUND_HALF_UP", WIDE).normalize(WIDE)
 
 
 @dataclass(frozen=True, slots=True)

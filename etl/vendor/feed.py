@@ -35,7 +35,7 @@ class PollTicket(msgspec.Struct, frozen=True):
         """Raise TicketExpiredError when the ticket is too old to be used."""
         if boottime > self.expires_at:
             late = boottime - self.expires_at
-            raise TicketExpiredError(f"poll {self.poll_id}: the request was ready {late:.1f} s too late and was not sent")
+            raise TicketExpiredError(f"poll {self.poll_id}: the request was {late:.1f} s too late and was not sent")
 
 
 class QueueAnswer(msgspec.Struct, frozen=True):
@@ -75,7 +75,10 @@ class TradeFeed(Protocol):
         ...
 
     def next_page(self, ticket: PollTicket, max_count: int) -> QueueAnswer:
-        """Send the one destructive GET and say what came of it; never raises for what the vendor does, never retries."""
+        """Send the one destructive GET and say what came of it.
+
+        Never raises for what the vendor or the network does, and never retries (law 3).
+        """
         ...
 
     def close(self) -> None:
