@@ -21,7 +21,7 @@ _AUTHORIZATION = re.compile(
 )
 
 
-class Refused(Exception):  # noqa: N818
+class RefusedError(Exception):
     """The request is not authenticated; the vendor answers 401 with this reason."""
 
     def __init__(self, code: str, message: str) -> None:
@@ -55,16 +55,16 @@ class Tokens:
         """Return whose token it is, and whether it has expired."""
         known = self._tokens.get(token)
         if known is None:
-            raise Refused("AuthenticationError.InvalidToken", "The token is unknown")
+            raise RefusedError("AuthenticationError.InvalidToken", "The token is unknown")
         return known.user, time.monotonic() >= known.expires
 
     def user_of(self, token: str | None) -> User:
         """Return the user of a token that is valid now."""
         if not token:
-            raise Refused("AuthenticationError.TokenNotSpecified", "SSO_TOKEN is missing")
+            raise RefusedError("AuthenticationError.TokenNotSpecified", "SSO_TOKEN is missing")
         user, expired = self.owner(token)
         if expired:
-            raise Refused("AuthenticationError.TokenExpired", "The token has expired")
+            raise RefusedError("AuthenticationError.TokenExpired", "The token has expired")
         return user
 
     def expire(self, token: str | None = None) -> None:
@@ -87,19 +87,19 @@ def user_of_signature(signed: Signed, users: tuple[User, ...], clocks: tuple[dat
     """Return who signed; the Date has to be near one of the clocks (R, HMAC authentication; A11)."""
     parsed = _AUTHORIZATION.fullmatch(signed.headers.get("authorization", ""))
     if parsed is None or parsed["algorithm"] != "hmac-sha256" or signed.headers.get("type") != "hmac":
-        raise Refused("AuthenticationError.Malformed", "Authorization is not in the form that is documented")
+        raise RefusedError("AuthenticationError.Malformed", "Authorization is not in the form that is documented")
     names = {user.hmac_user or user.name: user for user in users}
     user = names.get(parsed["user"]) or names.get(parsed["user"].partition("@")[0])
     if user is None:
-        raise Refused("AuthenticationError.UnknownUser", "The credential is unknown")
+        raise RefusedError("AuthenticationError.UnknownUser", "The credential is unknown")
     digest = "SHA-256=" + base64.b64encode(hashlib.sha256(signed.body).digest()).decode()
     if not hmac.compare_digest(signed.headers.get("digest", ""), digest):
-        raise Refused("AuthenticationError.Digest", "Digest is not that of the body")
+        raise RefusedError("AuthenticationError.Digest", "Digest is not that of the body")
     _check_date(signed.headers.get("date", ""), clocks)
     key = user.hmac_secret.encode()
     expected = base64.b64encode(hmac.digest(key, _text_to_sign(signed, parsed["headers"]).encode(), "sha256")).decode()
     if not hmac.compare_digest(parsed["signature"], expected):
-        raise Refused("AuthenticationError.Signature", "The signature does not match")
+        raise RefusedError("AuthenticationError.Signature", "The signature does not match")
     return user
 
 
@@ -107,10 +107,10 @@ def _check_date(text: str, clocks: tuple[datetime, ...]) -> None:
     try:
         date = parsedate_to_datetime(text)
     except ValueError as error:
-        raise Refused("AuthenticationError.Date", "Date is missing or not a standard UTC string") from error
+        raise RefusedError("AuthenticationError.Date", "Date is missing or not a standard UTC string") from error
     date = date if date.tzinfo else date.replace(tzinfo=UTC)
     if not any(abs(date - clock) <= SIGNATURE_AGE for clock in clocks):
-        raise Refused("AuthenticationError.Date", "Date is more than five minutes away")
+        raise RefusedError("AuthenticationError.Date", "Date is more than five minutes away")
 
 
 def _text_to_sign(signed: Signed, names: str) -> str:
@@ -121,7 +121,7 @@ def _text_to_sign(signed: Signed, names: str) -> str:
         elif name.lower() in signed.headers:
             lines.append(f"{name.lower()}: {signed.headers[name.lower()]}")
         else:
-            raise Refused("AuthenticationError.Signature", f"The header {name} is signed but absent")
+            raise RefusedError("AuthenticationError.Signature", f"The header {name} is signed but absent")
     if "date" not in names.split(" "):
-        raise Refused("AuthenticationError.Signature", "The header date has to be signed")
+        raise RefusedError("AuthenticationError.Signature", "The header date has to be signed")
     return "\n".join(lines)

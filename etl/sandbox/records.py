@@ -55,10 +55,10 @@ class Records:
             self._hand_outs.append(HandOut(self.handed_out + 1, at, user, request_id, items))
             self.handed_out += len(items)
 
-    def request(self, at: datetime, method: str, path: str, endpoint: str, request_id: str | None) -> RequestRecord:  # noqa: PLR0913
-        """Note a request before it is answered."""
+    def request(self, at: datetime, endpoint: str, *, line: tuple[str, str], request_id: str | None) -> RequestRecord:
+        """Note a request before it is answered; `line` is its method and its path with the query."""
         self.asked += 1
-        record = RequestRecord(self.asked, moment(at), method, path, endpoint, request_id)
+        record = RequestRecord(self.asked, moment(at), *line, endpoint, request_id)
         self.requests.append(record)
         return record
 

@@ -62,6 +62,11 @@ class Flow:
     deliverable: bool
 
 
+def turned(amount: Decimal, sign: int) -> Decimal:
+    """Return the amount, or its opposite where the sign is -1; digits are never rounded."""
+    return amount.copy_negate() if sign < 0 else amount
+
+
 @dataclass(frozen=True, slots=True)
 class Party:
     """A legal entity of the organisation in a trade: 1 as the vendor's customer, -1 as its counterparty."""
@@ -82,7 +87,10 @@ def parties(trade: Trade) -> list[Party]:
 
 
 def flows(trade: Trade) -> list[Flow]:
-    """Return the legs from the customer's perspective: `Buy` receives the dealt amount, the far leg is opposite (A3, A4)."""
+    """Return the legs from the customer's perspective (A3, A4).
+
+    `Buy` receives the dealt amount of the near leg, and pays that of the far leg.
+    """
     legs = [_flow(trade, ("valueDate", "fixingDate", "dealtAmount", "settledAmount", "rate"), turned=False)]
     if trade.fields["tradeType"] in SWAPS:
         far = ("farValueDate", "farFixingDate", "farDealtAmount", "farSettledAmount", "farRate")

@@ -81,7 +81,9 @@ def _apply_contra(document: dict[str, Json], variants: Variants) -> None:
         return
     base = str(document["symbol"]).partition("/")[0]
     for prefix in ("", "far"):
-        dealt_name, settled_name = (("dealtAmount", "settledAmount"), ("farDealtAmount", "farSettledAmount"))[bool(prefix)]
+        dealt_name, settled_name = (("dealtAmount", "settledAmount"), ("farDealtAmount", "farSettledAmount"))[
+            bool(prefix)
+        ]
         if settled_name not in document:
             continue
         amounts = [document[dealt_name], document[settled_name]]
