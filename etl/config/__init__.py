@@ -1,0 +1,20 @@
+"""Read, overlay, check and freeze the settings, once."""
+
+from etl.config.model import BookingSettings, DatabaseSettings, FeedSettings, OpsSettings, ReconciliationSettings
+from etl.config.secret import KNOWN_SECRETS, MASK, Secret
+from etl.config.settings import Settings, ShownKey, Source, load
+
+__all__ = [
+    "KNOWN_SECRETS",
+    "MASK",
+    "BookingSettings",
+    "DatabaseSettings",
+    "FeedSettings",
+    "OpsSettings",
+    "ReconciliationSettings",
+    "Secret",
+    "Settings",
+    "ShownKey",
+    "Source",
+    "load",
+]

@@ -1,0 +1,140 @@
+"""What no key can tell alone: secrets and their files, keys that need or exclude each other, twin feeds."""
+
+from __future__ import annotations
+
+import re
+import stat
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+from etl.config.faults import SECRET_KEYS, Fault, shown, unknown
+from etl.config.faults import Path as KeyPath
+from etl.config.model import sound_base_url
+from etl.config.secret import Secret, secret_in, why_unreadable
+from etl.config.sources import Raw, Table, variable_part
+
+FEED_NAME = re.compile(r"[A-Za-z0-9](?:_?[A-Za-z0-9-]){0,39}")
+NEEDED_BY = {"token": "password", "hmac": "secret"}
+PLAIN_FILES = ("ca_file", "client_cert_file", "client_key_file")
+
+
+def sections(raw: Raw) -> Iterator[tuple[KeyPath, Table]]:
+    """Yield every table that can hold a secret or a file, with its path."""
+    if isinstance(database := raw.tables.get("database"), dict):
+        yield ("database",), database
+    yield from feeds(raw)
+
+
+def feeds(raw: Raw) -> Iterator[tuple[KeyPath, Table]]:
+    tables = raw.tables.get("feeds")
+    if isinstance(tables, dict):
+        yield from ((("feeds", str(name)), table) for name, table in tables.items() if isinstance(table, dict))
+
+
+def open_secret_files(raw: Raw) -> tuple[list[Fault], list[str]]:
+    """Put a Secret in the place of every KEY_file; return the faults, and warnings about files that anyone may read."""
+    faults: list[Fault] = []
+    warnings: list[str] = []
+    for path, table in sections(raw):
+        for key in sorted(SECRET_KEYS & {name.removesuffix("_file") for name in table}):
+            given = table.get(f"{key}_file")
+            if not isinstance(given, str) or not given:
+                continue
+            if table.get(key):
+                faults.append(Fault((*path, key), f"is given twice, here and as {key}_file; leave one out"))
+                continue
+            file = Path(given)
+            if why := fault_of_secret(file):
+                faults.append(Fault((*path, f"{key}_file"), why, shown((f"{key}_file",), given)))
+            table[key] = Secret.in_file(file) if not why else Secret("")
+            if not why and anyone_may_read(file):
+                warnings.append(f"{'.'.join(path)}.{key}_file: anyone on this machine may read {file}; chmod o-r it")
+    return faults, warnings
+
+
+def fault_of_secret(file: Path) -> str:
+    try:
+        secret_in(file)
+    except (OSError, ValueError) as error:
+        return why_unreadable(error)
+    return ""
+
+
+def anyone_may_read(file: Path) -> bool:
+    return bool(file.stat().st_mode & stat.S_IROTH)
+
+
+def contradictions_in(raw: Raw) -> Iterator[Fault]:
+    """Yield every fault between keys; the raw values may be of any type here."""
+    names: dict[str, str] = {}
+    identities: dict[tuple[str, ...], str] = {}
+    for path, feed in feeds(raw):
+        name = path[1]
+        if not FEED_NAME.fullmatch(name):
+            yield Fault(path, "a feed's name has at most 40 letters, digits, - or _ (not two _ in a row)")
+        if (other := names.setdefault(variable_part(name), name)) != name:
+            yield Fault(path, f"cannot be told from feeds.{other} in environment variables; rename one")
+        if (identity := identity_of(feed)) and (other := identities.setdefault(identity, name)) != name:
+            yield Fault(path, f"has the same base_url, org and user as feeds.{other}; a queue has one reader only")
+        yield from faults_of_feed(path, feed)
+    times = raw.tables.get("reconciliation")
+    if isinstance(times, dict) and (quiet := times.get("quiet_from", "18:00")) == times.get("quiet_until", "23:00"):
+        yield Fault(("reconciliation", "quiet_until"), "must differ from quiet_from", shown((), quiet))
+
+
+def faults_of_feed(path: KeyPath, feed: Table) -> Iterator[Fault]:
+    auth = feed.get("auth", "token")
+    needed = NEEDED_BY.get(auth) if isinstance(auth, str) else None
+    if needed and feed.get(needed) in (None, ""):
+        yield Fault((*path, needed), f'is missing: auth = "{auth}" needs {needed} or {needed}_file')
+    if feed.get("client_key_file") and not feed.get("client_cert_file"):
+        yield Fault((*path, "client_key_file"), "needs client_cert_file too")
+    least, most = feed.get("error_pause_min_s", 1), feed.get("error_pause_max_s", 300)
+    if isinstance(least, int | float) and isinstance(most, int | float) and least > most:
+        yield Fault((*path, "error_pause_max_s"), "must not be less than error_pause_min_s", shown((), most))
+    for key in PLAIN_FILES:
+        given = feed.get(key)
+        if isinstance(given, str) and given and (why := fault_of_file(Path(given))):
+            yield Fault((*path, key), why, shown((key,), given))
+
+
+def fault_of_file(file: Path) -> str:
+    try:
+        with file.open("rb"):
+            return ""
+    except OSError as error:
+        return why_unreadable(error)
+
+
+def identity_of(feed: Table) -> tuple[str, ...] | None:
+    """Return base URL, organisation and user; None as long as one of them is missing or wrong."""
+    parts = [feed.get(key) for key in ("base_url", "org", "user")]
+    if not all(isinstance(part, str) and part for part in parts):
+        return None
+    try:
+        return sound_base_url(str(parts[0])), str(parts[1]), str(parts[2])
+    except ValueError:
+        return None
+
+
+def unknown_aliases(raw: Raw, fields: Collection[str]) -> Iterator[Fault]:
+    """Yield the aliases for fields that do not exist; `fields` are the canonical names, empty when not known here."""
+    for path, feed in feeds(raw):
+        aliases = feed.get("field_aliases")
+        for name in aliases if fields and isinstance(aliases, dict) else ():
+            if name not in fields:
+                yield unknown((*path, "field_aliases", name), fields, "field")
+
+
+def warnings_about(raw: Raw) -> Iterator[str]:
+    """Yield what is allowed but probably not meant."""
+    for path, feed in feeds(raw):
+        own_orgs, org = feed.get("own_orgs"), feed.get("org")
+        if isinstance(own_orgs, list) and own_orgs and org not in own_orgs:
+            yield f"{'.'.join(path)}.own_orgs: does not hold {org}, the organisation that the feed logs in to"
+        for auth, key in NEEDED_BY.items():
+            if feed.get(key) and (chosen := feed.get("auth", "token")) != auth:
+                yield f"{'.'.join(path)}.{key}: is not used while auth is {chosen}"
+        key_file = feed.get("client_key_file")
+        if isinstance(key_file, str) and key_file and anyone_may_read(Path(key_file)):
+            yield f"{'.'.join(path)}.client_key_file: anyone on this machine may read {key_file}; chmod o-r it"
