@@ -1,0 +1,25 @@
+"""Many rows into one table at once, by Postgres' COPY."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import psycopg
+from psycopg import sql
+from sqlalchemy import Connection, inspect
+
+from etl.store.base import Row
+
+
+def copy_rows(connection: Connection, table: type[Row], columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Add `rows`, each a value per column, to the table; psycopg writes every value, numbers digit for digit."""
+    target = inspect(table).local_table
+    statement = sql.SQL("COPY {} ({}) FROM STDIN").format(
+        sql.Identifier(str(target.schema), str(target.name)), sql.SQL(", ").join(map(sql.Identifier, columns))
+    )
+    driver = connection.connection.driver_connection
+    assert isinstance(driver, psycopg.Connection), "the driver is psycopg 3"
+    with driver.cursor() as cursor, cursor.copy(statement) as copy:
+        for row in rows:
+            copy.write_row(row)

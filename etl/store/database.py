@@ -1,0 +1,124 @@
+"""The connection to Postgres, and what its errors mean to us."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg
+from sqlalchemy import Connection, Engine, create_engine, make_url, text
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+from etl.errors import (
+    CommitUnknownError,
+    ContentRefusedError,
+    DatabaseAwayError,
+    DatabaseRefusedError,
+    EtlError,
+    OperatorError,
+)
+
+OLDEST_POSTGRES = 140_000
+# Classes and codes of SQLSTATE (Postgres manual, appendix A).
+AWAY_CLASSES = ("08", "53", "57", "58", "40")  # connection, resources (disk full), shutdown, system, rollback
+AWAY_CODES = ("25006", "55P03", "55006")  # read-only transaction, lock not available, object in use
+CONTENT_CLASSES = ("22", "23", "54")  # data, integrity, program limits
+REFUSED_WORDS = ("password", "authentication", "does not exist", "certificate", "pg_hba", "not permitted", "SSL")
+
+
+def translated(error: BaseException) -> EtlError:
+    """Return our error for one of the database's, by what has to happen next."""
+    original = error.orig if isinstance(error, DBAPIError) else error
+    state = getattr(original, "sqlstate", None) or ""
+    sentence = str(original).strip().splitlines()[0] if str(original).strip() else type(original).__name__
+    if state.startswith(CONTENT_CLASSES):
+        return ContentRefusedError(f"the database refuses the content ({state}): {sentence}")
+    if state.startswith(AWAY_CLASSES) or state in AWAY_CODES:
+        return DatabaseAwayError(f"the database does not take work now ({state}): {sentence}")
+    lost = isinstance(error, OperationalError | InterfaceError | psycopg.OperationalError | PoolTimeoutError)
+    if lost and not state and not any(word in sentence for word in REFUSED_WORDS):
+        return DatabaseAwayError(f"the database cannot be reached: {sentence}; check database.url and that it runs")
+    if state.startswith("28") or "password" in sentence or "authentication" in sentence:
+        return DatabaseRefusedError(f"the database refuses the log-in: {sentence}; check database.url")
+    return DatabaseRefusedError(f"the database says no ({state or 'connect'}): {sentence}")
+
+
+@contextmanager
+def translating() -> Iterator[None]:
+    """Raise our errors in place of the database's."""
+    try:
+        yield
+    except (DBAPIError, psycopg.Error, PoolTimeoutError) as error:
+        raise translated(error) from error
+
+
+def commit(connection: Connection) -> None:
+    """Commit; raise CommitUnknownError where the connection was lost before the reply.
+
+    Nobody can know then whether the work was kept; the caller looks before it repeats anything.
+    """
+    try:
+        connection.commit()
+    except (DBAPIError, psycopg.Error) as error:
+        ours = translated(error)
+        state = getattr(error.orig if isinstance(error, DBAPIError) else error, "sqlstate", None)
+        if isinstance(ours, DatabaseAwayError) and (not state or state.startswith(("08", "57"))):
+            raise CommitUnknownError(f"the reply to COMMIT was lost: {ours}") from error
+        raise ours from error
+
+
+class Database:
+    """One Postgres database: makes connections; knows nothing of what is in it."""
+
+    def __init__(self, url: str, *, connect_timeout_s: int = 5, statement_timeout_s: int = 60) -> None:
+        address = make_url(url)
+        if address.get_backend_name() != "postgresql":
+            raise OperatorError("database.url must begin with postgresql://")
+        self.url = address.set(drivername="postgresql+psycopg")
+        self.engine: Engine = create_engine(
+            self.url,
+            pool_size=10,
+            max_overflow=10,
+            pool_timeout=connect_timeout_s,
+            pool_use_lifo=True,
+            connect_args={
+                "connect_timeout": connect_timeout_s,
+                "application_name": "stp-etl",
+                "options": f"-c statement_timeout={statement_timeout_s * 1000} -c timezone=UTC",
+                "keepalives_idle": 10,
+                "keepalives_interval": 5,
+                "keepalives_count": 3,
+                "tcp_user_timeout": 20_000,
+            },
+        )
+
+    def __repr__(self) -> str:
+        return f"Database({self.url.render_as_string(hide_password=True)})"
+
+    @contextmanager
+    def connect(self) -> Iterator[Connection]:
+        """Lend a connection; whatever was not committed is undone. Database errors come out as ours."""
+        with translating(), self.engine.connect() as connection:
+            yield connection
+
+    def check_durable(self) -> None:
+        """Raise OperatorError when the server is too old or may forget what it has committed (law 4)."""
+        with self.connect() as connection:
+            version, fsync, commits = connection.execute(
+                text(
+                    "SELECT current_setting('server_version_num')::int, current_setting('fsync'),"
+                    " current_setting('synchronous_commit')"
+                )
+            ).one()
+        if version < OLDEST_POSTGRES:
+            raise OperatorError(f"Postgres {version // 10_000} is too old; 14 or newer is needed, 15 to 18 are tested")
+        if fsync == "off" or commits == "off":
+            raise OperatorError(
+                f"Postgres runs with fsync={fsync}, synchronous_commit={commits}: it may forget trades that the vendor "
+                "will not send again; switch both on"
+            )
+
+    def close(self) -> None:
+        """Close every pooled connection."""
+        self.engine.dispose()

@@ -1,0 +1,140 @@
+"""Landed answers, and the messages that are in them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+
+import msgspec
+from sqlalchemy import Connection, bindparam, delete, select, tuple_, update
+
+from etl.store.copying import copy_rows
+from etl.store.rows.poll import MESSAGES_A_POLL, AnswerRow, MessageRow, PollRow, UnbookedRow
+
+
+class LandedAnswer(msgspec.Struct, frozen=True):
+    """An answer as it lies in the database."""
+
+    poll_id: int
+    opened_at: datetime
+    landed_at: datetime
+    drain_id: int
+    status: int
+    content_encoding: str | None
+    body: bytes
+
+
+class MessageRecord(msgspec.Struct, frozen=True):
+    """What became of one element of an answer; the fields are the columns of `stp.message`."""
+
+    poll_id: int
+    place: int
+    opened_at: datetime
+    feed_id: int
+    start: int
+    length: int
+    sha256: bytes
+    trade_id: str | None
+    event: str | None
+    state: str
+    version: int | None
+
+
+def message_id(poll_id: int, place: int) -> int:
+    """Return our number of a message: readable, and the same for ever."""
+    return poll_id * MESSAGES_A_POLL + place
+
+
+class AnswerRepository:
+    """The landed bytes."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def unbooked(self, feed_id: int, limit: int) -> list[LandedAnswer]:
+        """Return the oldest answers that wait for booking, in the order in which they were polled."""
+        oldest = (
+            select(UnbookedRow.poll_id, UnbookedRow.opened_at, UnbookedRow.drain_id)
+            .where(UnbookedRow.feed_id == feed_id)
+            .order_by(UnbookedRow.poll_id)
+            .limit(limit)
+        )
+        waiting = {poll_id: (opened_at, drain_id) for poll_id, opened_at, drain_id in self._connection.execute(oldest)}
+        if not waiting:
+            return []
+        days = [opened_at for opened_at, _ in waiting.values()]
+        statement = (
+            select(*_LANDED)
+            .where(AnswerRow.feed_id == feed_id, AnswerRow.poll_id.in_(waiting))
+            .where(AnswerRow.opened_at.between(min(days), max(days)))  # reads no other partition
+            .order_by(AnswerRow.poll_id)
+        )
+        rows = self._connection.execute(statement)
+        return [LandedAnswer(r[0], r[1], r[2], waiting[r[0]][1], *r[3:]) for r in rows]
+
+    def waiting(self, feed_id: int) -> bool:
+        """Return whether any landed answer of the feed waits for booking."""
+        statement = select(UnbookedRow.poll_id).where(UnbookedRow.feed_id == feed_id).limit(1)
+        return self._connection.execute(statement).first() is not None
+
+    def mark_booked(self, feed_id: int, poll_ids: Sequence[int]) -> None:
+        """Take these answers from the queue of those that wait."""
+        statement = delete(UnbookedRow).where(UnbookedRow.feed_id == feed_id, UnbookedRow.poll_id.in_(poll_ids))
+        self._connection.execute(statement)
+
+    def add_messages(self, messages: Iterable[MessageRecord]) -> None:
+        """Store what became of these messages."""
+        copy_rows(self._connection, MessageRow, MessageRecord.__struct_fields__, map(msgspec.structs.astuple, messages))
+
+    def change_messages(self, messages: Iterable[MessageRecord]) -> None:
+        """Store what became of these messages when they were booked again."""
+        rows = [
+            {
+                "p": m.poll_id,
+                "n": m.place,
+                "o": m.opened_at,
+                "t": m.trade_id,
+                "e": m.event,
+                "s": m.state,
+                "v": m.version,
+            }
+            for m in messages
+        ]
+        if rows:
+            where = (
+                MessageRow.poll_id == bindparam("p"),
+                MessageRow.place == bindparam("n"),
+                MessageRow.opened_at == bindparam("o"),
+            )
+            values = {name: bindparam(key) for name, key in zip(_CHANGEABLE, "tesv", strict=True)}
+            self._connection.execute(update(MessageRow).where(*where).values(values), rows)
+
+    def answers_of(self, poll_ids: Iterable[int]) -> dict[int, LandedAnswer]:
+        """Return the answers of these polls by poll number; of those that were landed."""
+        numbers = sorted(set(poll_ids))
+        opened = select(PollRow.id, PollRow.opened_at, PollRow.drain_id).where(PollRow.id.in_(numbers))
+        polls = {number: (opened_at, drain_id) for number, opened_at, drain_id in self._connection.execute(opened)}
+        if not polls:
+            return {}
+        keys = [(number, opened_at) for number, (opened_at, _) in polls.items()]
+        statement = select(*_LANDED).where(tuple_(AnswerRow.poll_id, AnswerRow.opened_at).in_(keys))
+        rows = self._connection.execute(statement)
+        return {r[0]: LandedAnswer(r[0], r[1], r[2], polls[r[0]][1], *r[3:]) for r in rows}
+
+    def messages_of(self, feed_id: int, answer: LandedAnswer) -> list[MessageRecord]:
+        """Return what became of each message of an answer, in its order."""
+        columns = [getattr(MessageRow, name) for name in MessageRecord.__struct_fields__]
+        statement = (
+            select(*columns)
+            .where(MessageRow.feed_id == feed_id, MessageRow.poll_id == answer.poll_id)
+            .where(MessageRow.opened_at == answer.opened_at)
+            .order_by(MessageRow.place)
+        )
+        return [MessageRecord(*row) for row in self._connection.execute(statement)]
+
+
+_LANDED = (
+    AnswerRow.poll_id, AnswerRow.opened_at, AnswerRow.landed_at, AnswerRow.status, AnswerRow.content_encoding,
+    AnswerRow.body,
+)  # fmt: skip
+_CHANGEABLE = ("trade_id", "event", "state", "version")

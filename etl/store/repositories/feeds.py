@@ -1,0 +1,150 @@
+"""Feeds, their leases, and how their booking stands."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from datetime import datetime
+
+import msgspec
+from sqlalchemy import Connection, func, insert, select, text, update
+from sqlalchemy.dialects import postgresql
+
+from etl.errors import OperatorError
+from etl.store.rows.feed import BookerRow, FeedRow, KnownFieldRow, LeaseRow
+
+
+class Identity(msgspec.Struct, frozen=True):
+    """What a feed is: one download user at one base URL (design.md §5)."""
+
+    base_url: str
+    organisation: str
+    user_name: str
+
+    @property
+    def lock_key(self) -> int:
+        """The key of the advisory lock of whoever leads this feed: 64 bits of a hash of the identity."""
+        digest = hashlib.sha256("\n".join((self.base_url, self.organisation, self.user_name)).encode()).digest()
+        return int.from_bytes(digest[:8], signed=True)
+
+
+class BookerState(msgspec.Struct, frozen=True):
+    """How booking of a feed stands."""
+
+    drain_id: int | None
+    conflicts: int
+    enriched: int
+    held_at: datetime | None
+    held_reason: str | None
+
+
+class FeedRepository:
+    """The feeds that the database knows."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def register(self, name: str, identity: Identity, at: datetime) -> int:
+        """Return the number of the feed, making it at its first sight.
+
+        Raises OperatorError where the name or the identity is known otherwise: whose trades would these be?
+        """
+        wanted = (identity.base_url, identity.organisation, identity.user_name)
+        statement = select(FeedRow.id, FeedRow.name, FeedRow.base_url, FeedRow.organisation, FeedRow.user_name)
+        for number, known_name, *known in self._connection.execute(statement):
+            if known_name == name and tuple(known) == wanted:
+                return int(number)
+            if known_name == name:
+                raise OperatorError(
+                    f"feed {name}: the database knows it as user {known[2]} of {known[1]} at {known[0]}, the settings "
+                    f"say user {wanted[2]} of {wanted[1]} at {wanted[0]}; use another name for another feed"
+                )
+            if tuple(known) == wanted:
+                raise OperatorError(f"feed {name}: the database knows this user at this address as feed {known_name}")
+        row = {"name": name, "base_url": wanted[0], "organisation": wanted[1], "user_name": wanted[2]}
+        statement_new = (
+            postgresql.insert(FeedRow)
+            .values(**row, lock_key=identity.lock_key, first_seen_at=at, unconfirmed_assumptions=[])
+            .on_conflict_do_nothing()
+            .returning(FeedRow.id)
+        )
+        number = self._connection.execute(statement_new).scalar_one_or_none()
+        if number is None:  # another process made it just now
+            return self.register(name, identity, at)
+        self._connection.execute(insert(LeaseRow).values(feed_id=number, epoch=0))
+        self._connection.execute(insert(BookerRow).values(feed_id=number, conflicts=0, enriched=0))
+        return int(number)
+
+    def say_unconfirmed(self, feed_id: int, assumptions: Sequence[str]) -> None:
+        """Keep which assumptions about the vendor nobody has settled, for `reporting.feed_status`."""
+        statement = update(FeedRow).where(FeedRow.id == feed_id).values(unconfirmed_assumptions=list(assumptions))
+        self._connection.execute(statement.where(FeedRow.unconfirmed_assumptions != list(assumptions)))
+
+    def names(self) -> dict[int, str]:
+        """Return the name of each feed by its number."""
+        return {number: name for number, name in self._connection.execute(select(FeedRow.id, FeedRow.name))}
+
+    def paused_reason(self, feed_id: int) -> str | None:
+        """Return why the feed is paused, or None when it is not."""
+        statement = select(FeedRow.paused_at, FeedRow.paused_reason).where(FeedRow.id == feed_id)
+        paused_at, reason = self._connection.execute(statement).one()
+        return None if paused_at is None else str(reason)
+
+    def pause(self, feed_id: int, *, at: datetime, by: str, reason: str, until: datetime | None = None) -> None:
+        """Stop the polling of the feed until somebody resumes it."""
+        values = {"paused_at": at, "paused_by": by, "paused_reason": reason, "paused_until": until}
+        self._connection.execute(update(FeedRow).where(FeedRow.id == feed_id).values(**values))
+
+    def resume(self, feed_id: int) -> bool:
+        """End a pause and a hold of booking; return whether there was one."""
+        held = self.lock_booker(feed_id).held_at is not None
+        paused = self.paused_reason(feed_id) is not None
+        nothing = {"paused_at": None, "paused_by": None, "paused_reason": None, "paused_until": None}
+        self._connection.execute(update(FeedRow).where(FeedRow.id == feed_id).values(**nothing))
+        self.note_booking(feed_id, BookerState(None, 0, 0, None, None))
+        return held or paused
+
+    def take_over(self, feed_id: int, holder: str, at: datetime) -> int:
+        """Raise the epoch and return it: from here on no earlier leader opens or closes anything."""
+        statement = (
+            update(LeaseRow)
+            .where(LeaseRow.feed_id == feed_id)
+            .values(epoch=LeaseRow.epoch + 1, holder=holder, taken_at=at)
+            .returning(LeaseRow.epoch)
+        )
+        return int(self._connection.execute(statement).scalar_one())
+
+    def leave(self, feed_id: int, epoch: int) -> None:
+        """Say that nobody leads the feed any more, where this epoch still does."""
+        statement = update(LeaseRow).where(LeaseRow.feed_id == feed_id, LeaseRow.epoch == epoch).values(holder=None)
+        self._connection.execute(statement)
+
+    def lock_booker(self, feed_id: int) -> BookerState:
+        """Return how booking stands, and let nobody else book this feed until the transaction ends."""
+        columns = (
+            BookerRow.drain_id,
+            BookerRow.conflicts,
+            BookerRow.enriched,
+            BookerRow.held_at,
+            BookerRow.held_reason,
+        )
+        statement = select(*columns).where(BookerRow.feed_id == feed_id).with_for_update()
+        return BookerState(*self._connection.execute(statement).one())
+
+    def note_booking(self, feed_id: int, state: BookerState) -> None:
+        """Keep how booking stands."""
+        values = msgspec.structs.asdict(state)
+        self._connection.execute(update(BookerRow).where(BookerRow.feed_id == feed_id).values(**values))
+
+    def new_fields(self, feed_id: int, seen: dict[str, int], at: datetime) -> list[str]:
+        """Remember these field names (each with the message that carried it); return those never seen before."""
+        if not seen:
+            return []
+        rows = [{"feed_id": feed_id, "name": n, "first_seen_at": at, "message_id": m} for n, m in sorted(seen.items())]
+        statement = postgresql.insert(KnownFieldRow).on_conflict_do_nothing().returning(KnownFieldRow.name)
+        return list(self._connection.execute(statement.values(rows)).scalars())
+
+    def make_partitions(self, months: int) -> int:
+        """Make the partitions of this month and the next ones; return how many were missing."""
+        this_month = select(func.stp.make_partitions(text("(now() AT TIME ZONE 'UTC')::date"), months))
+        return int(self._connection.execute(this_month).scalar_one())

@@ -1,0 +1,72 @@
+"""One transaction and its repositories."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from functools import cached_property
+
+from sqlalchemy import Connection
+
+from etl.store.database import Database, commit
+from etl.store.repositories.answers import AnswerRepository
+from etl.store.repositories.attention import AttentionRepository
+from etl.store.repositories.book import BookRepository
+from etl.store.repositories.feeds import FeedRepository
+from etl.store.repositories.polls import PollRepository
+
+
+class UnitOfWork:
+    """One transaction. Leaving it without `commit()` undoes it."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    @cached_property
+    def feeds(self) -> FeedRepository:
+        """Feeds, their leases and how their booking stands."""
+        return FeedRepository(self._connection)
+
+    @cached_property
+    def polls(self) -> PollRepository:
+        """Polls: intent, landing, outcome."""
+        return PollRepository(self._connection)
+
+    @cached_property
+    def answers(self) -> AnswerRepository:
+        """Landed answers and the messages in them."""
+        return AnswerRepository(self._connection)
+
+    @cached_property
+    def book(self) -> BookRepository:
+        """Trades, versions, legs, positions."""
+        return BookRepository(self._connection)
+
+    @cached_property
+    def attention(self) -> AttentionRepository:
+        """Exception items, breaks, incidents, the audit log."""
+        return AttentionRepository(self._connection)
+
+    @contextmanager
+    def savepoint(self) -> Iterator[None]:
+        """Undo what is done inside when it raises, and only that."""
+        with self._connection.begin_nested():
+            yield
+
+    def commit(self) -> None:
+        """Keep the work; raise CommitUnknownError where nobody can know whether it was kept."""
+        commit(self._connection)
+
+
+OpenWork = Callable[[], AbstractContextManager[UnitOfWork]]
+
+
+def work_on(database: Database) -> OpenWork:
+    """Return the function that opens a unit of work on `database`."""
+
+    @contextmanager
+    def open_work() -> Iterator[UnitOfWork]:
+        with database.connect() as connection:
+            yield UnitOfWork(connection)
+
+    return open_work
