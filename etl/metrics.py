@@ -1,0 +1,61 @@
+"""Every metric, in one list; labels come from closed sets, never an id."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+
+REGISTRY = CollectorRegistry()
+
+FAST = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)  # seconds: requests, commits
+SLOW = (0.01, 0.1, 0.5, 1, 5, 15, 60, 300, 900, 3600)  # seconds: jobs
+LATE = (0.5, 1, 2, 5, 10, 30, 60, 300, 900, 3600, 14_400, 86_400, 604_800)  # seconds: a resend may come a week later
+
+ProcessCollector(registry=REGISTRY)
+
+POLLS = Counter(
+    "stp_etl_polls_total",
+    "Polls of the queue by how they ended: page, empty, refused, not_sent, in_doubt.",
+    ["feed", "outcome"],
+    registry=REGISTRY,
+)
+MESSAGES_LANDED = Counter("stp_etl_messages_landed_total", "Messages stored as they came.", ["feed"], registry=REGISTRY)
+TRADES_BOOKED = Counter(
+    "stp_etl_trades_booked_total",
+    "Messages that booking is done with: booked, enriched, duplicate, conflict, excepted.",
+    ["feed", "outcome"],
+    registry=REGISTRY,
+)
+PAGE_SECONDS = Histogram(
+    "stp_etl_page_seconds",
+    "Time one page takes in each phase: intent, ask, land, book.",
+    ["phase"],
+    buckets=FAST,
+    registry=REGISTRY,
+)
+EXECUTION_TO_BOOK_SECONDS = Histogram(
+    "stp_etl_execution_to_book_seconds",
+    "Time from the execution of a new trade, by the vendor's clock, to its booking, by ours.",
+    buckets=LATE,
+    registry=REGISTRY,
+)
+LAST_EMPTY_TIMESTAMP_SECONDS = Gauge(
+    "stp_etl_last_empty_timestamp_seconds",
+    "Unix time of the last answer that proved the queue to be empty.",
+    ["feed"],
+    registry=REGISTRY,
+)
+GAPS = Gauge(
+    "stp_etl_gaps", "Ranges of trade dates that may lack trades, by state.", ["feed", "state"], registry=REGISTRY
+)
+BREAKS = Gauge(
+    "stp_etl_breaks",
+    "Differences that reconciliation found, by kind and state.",
+    ["feed", "kind", "state"],
+    registry=REGISTRY,
+)
+EXCEPTIONS = Gauge("stp_etl_exceptions", "Messages that a person must look at.", ["feed"], registry=REGISTRY)
+RESENDS = Counter("stp_etl_resends_total", "Resends by the state they reached.", ["feed", "state"], registry=REGISTRY)
+LEADER = Gauge("stp_etl_leader", "1 where this instance leads the feed, else 0.", ["feed"], registry=REGISTRY)
+JOB_SECONDS = Histogram("stp_etl_job_seconds", "Time one run of a job takes.", ["job"], buckets=SLOW, registry=REGISTRY)
+JOB_FAILURES = Counter("stp_etl_job_failures_total", "Runs of a job that failed.", ["job"], registry=REGISTRY)
+BUILD_INFO = Gauge("stp_etl_build_info", "1, labelled with the version that runs.", ["version"], registry=REGISTRY)
