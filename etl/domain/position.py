@@ -1,0 +1,107 @@
+"""What trades add to positions, and their sums."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import date
+from decimal import Decimal
+
+import msgspec
+
+from etl.domain.money import EXACT
+from etl.domain.trade import Leg, Trade
+
+
+class PositionKey(msgspec.Struct, frozen=True):
+    """What amounts are summed by; `organisation` and `legal_entity` are ours."""
+
+    organisation: str | None
+    legal_entity: str | None
+    symbol: str
+    value_date: date
+    deliverable: bool
+
+
+class Totals(msgspec.Struct, frozen=True):
+    """Base and term amount in major units, positive is received by us, negative is paid; the trades in them."""
+
+    base_amount: Decimal = Decimal(0)
+    term_amount: Decimal = Decimal(0)
+    count: int = 0
+
+
+class Movement(msgspec.Struct, frozen=True):
+    """What one leg of a trade adds to one position; units and signs as in Totals."""
+
+    organisation: str | None
+    legal_entity: str | None
+    symbol: str
+    value_date: date
+    deliverable: bool
+    base_amount: Decimal
+    term_amount: Decimal
+    count: int = 1
+
+    @property
+    def key(self) -> PositionKey:
+        """Return the position that it moves."""
+        return PositionKey(self.organisation, self.legal_entity, self.symbol, self.value_date, self.deliverable)
+
+    def reversed(self) -> Movement:
+        """Return what takes it back, digit for digit, when its version is superseded or stops counting."""
+        return msgspec.structs.replace(
+            self,
+            base_amount=self.base_amount.copy_negate(),
+            term_amount=self.term_amount.copy_negate(),
+            count=-self.count,
+        )
+
+
+def movements(trade: Trade) -> tuple[Movement, ...]:
+    """Return what the trade adds to positions: one movement a leg, and for an internal trade one more for the
+    counterparty's side of it. A trade that is not live adds nothing (design.md §6).
+    """
+    if not trade.live:
+        return ()
+    ours = tuple(_movement(trade, leg) for leg in trade.legs)
+    return (*ours, *(_counterparty_movement(trade, leg) for leg in trade.legs)) if trade.internal else ours
+
+
+def reversal(trade: Trade) -> tuple[Movement, ...]:
+    """Return what takes the trade out of positions again."""
+    return tuple(each.reversed() for each in movements(trade))
+
+
+def net(moves: Iterable[Movement]) -> dict[PositionKey, Totals]:
+    """Return the exact sums for each position; those that come to nothing stay in (law 8)."""
+    sums: dict[PositionKey, Totals] = {}
+    for each in moves:
+        so_far = sums.get(each.key, Totals())
+        sums[each.key] = Totals(
+            EXACT.add(so_far.base_amount, each.base_amount),
+            EXACT.add(so_far.term_amount, each.term_amount),
+            so_far.count + each.count,
+        )
+    return sums
+
+
+def _movement(trade: Trade, leg: Leg) -> Movement:
+    return Movement(
+        trade.organisation,
+        trade.legal_entity,
+        trade.symbol,
+        leg.value_date,
+        leg.deliverable,
+        leg.base_amount,
+        leg.term_amount,
+    )
+
+
+def _counterparty_movement(trade: Trade, leg: Leg) -> Movement:
+    return msgspec.structs.replace(
+        _movement(trade, leg),
+        organisation=trade.counterparty,
+        legal_entity=trade.counterparty_entity,
+        base_amount=leg.base_amount.copy_negate(),
+        term_amount=leg.term_amount.copy_negate(),
+    )
