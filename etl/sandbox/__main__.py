@@ -14,6 +14,12 @@ PASSWORD = "STP_SANDBOX_PASSWORD"
 USERS = "STP_SANDBOX_USERS"
 """A JSON list of users with all their secrets, which then need not be arguments of the process."""
 
+TAKEN_OVER = (
+    *("port", "seed", "trades", "days_back", "page_size_default", "rate", "today", "start_time"),
+    *("token_life_s", "eligible_after_s", "second_consumer", "prerender", "fault_rate", "fault_seed"),
+)
+"""Arguments that are options of the same name."""
+
 
 def parser() -> argparse.ArgumentParser:
     """Return the arguments; their defaults are those of `Options`."""
@@ -47,15 +53,9 @@ def options_of(arguments: Sequence[str], environment: Mapping[str, str]) -> Opti
     """Return the options; raises ValueError for a value that makes no sense."""
     given = parser().parse_args(arguments)
     settings = dict(each.split("=", 1) if "=" in each else (each, "true") for each in given.variant)
-    for name in ("token_life_s", "eligible_after_s"):
-        if getattr(given, name) is not None:
-            settings[name] = str(getattr(given, name))
     options = Options(
-        **{name: getattr(given, name) for name in ("port", "seed", "trades", "days_back", "page_size_default")},
-        **{name: getattr(given, name) for name in ("rate", "today", "start_time", "second_consumer", "prerender")},
+        **{name: getattr(given, name) for name in TAKEN_OVER},
         users=_users(given, environment),
-        fault_rate=given.fault_rate,
-        fault_seed=given.fault_seed,
         fault_kinds=tuple(filter(None, given.fault_kinds.split(","))),
         settings=settings,
     )

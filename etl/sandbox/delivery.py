@@ -119,7 +119,7 @@ class Accident:
                 await connection.close()
             case "ghost":
                 self.ghost(self._seconds(1))
-                await connection.silence(FOREVER_S)
+                await connection.silence(0 if self.fault.close else FOREVER_S)
                 await connection.close()
             case _:
                 return False

@@ -59,6 +59,8 @@ class Fault:
     count: int | None = None
     """How many trades, for the kinds that concern some."""
     retry_after_s: int = 1
+    close: bool = False
+    """A ghost's connection is closed at once, instead of being silent until its sender leaves."""
 
     def meets(self, endpoint: str, user: str | None, *, non_empty: bool) -> bool:
         """Whether a request is one of those it is meant for."""
@@ -83,6 +85,7 @@ def fault_of(values: Mapping[str, Any]) -> Fault:
     for name in ("delay_s", "nth", "times", "count", "retry_after_s"):
         if rest.get(name) is not None:
             rest[name] = float(rest[name]) if name == "delay_s" else int(rest[name])
+    rest["close"] = str(rest.get("close", False)).lower() == "true"
     return Fault(kind, argument, **rest)
 
 
@@ -145,5 +148,5 @@ class Plan:
         return None
 
     def _by_chance(self, endpoint: str) -> Fault | None:
-        fault = fault_of({"fault": self._draw.choice(self._kinds), "delay_s": CHANCE_DELAY_S})
+        fault = fault_of({"fault": self._draw.choice(self._kinds), "delay_s": CHANCE_DELAY_S, "close": True})
         return fault if endpoint == "messages" or fault.kind not in PAGE | FIELD | RESEND else None

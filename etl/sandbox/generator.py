@@ -9,7 +9,7 @@ from decimal import Decimal
 from etl.sandbox import days, market
 from etl.sandbox.exact import Json
 from etl.sandbox.market import Pair
-from etl.sandbox.pricing import leg_fields, value_dates
+from etl.sandbox.pricing import drawn_tenors, leg_fields, value_dates
 from etl.sandbox.trade import Trade
 from etl.sandbox.variants import Variants
 
@@ -38,6 +38,7 @@ class Order:
     maker: bool
     channel: str
     fills: int
+    tenors: tuple[str, str]
 
 
 class Generator:
@@ -101,6 +102,7 @@ class Generator:
             maker=self._random.random() < 0.25,
             channel=choose(CHANNELS),
             fills=choose(FILLS) if trade_type in ("Spot", "Outright", "NDF") else 1,
+            tenors=drawn_tenors(self._random),
         )
 
     def _type(self) -> str:
@@ -139,7 +141,7 @@ class Generator:
             "coId": order.client_order_id,
             "tradeType": order.trade_type,
             "tradeDate": trade_date.isoformat(),
-            **value_dates(order.trade_type, order.pair, trade_date, self._random),
+            **value_dates(order.trade_type, order.pair, trade_date, order.tenors),
             "maker": order.maker,
             "side": order.side,
             "status": "Verified",

@@ -43,6 +43,10 @@ class Options:
     """Its time of day in UTC, or the whole instant."""
     second_consumer: float = 0.0
     """Probability that a page is preceded by one that somebody else takes."""
+    token_life_s: float | None = None
+    """Life of a session; None is that of the variants."""
+    eligible_after_s: float | None = None
+    """Time from a resend to its first trade; None is that of the variants."""
     variants: Variants = Variants()
     prerender: int = 0
     """Trades a page written beforehand; 0 writes pages when they are asked."""
@@ -57,7 +61,9 @@ class Options:
 
     def all_variants(self) -> Variants:
         """Return the variants with the settings applied; raises ValueError for one that does not exist."""
-        return self.variants.changed(self.settings)
+        named = {"token_life_s": self.token_life_s, "eligible_after_s": self.eligible_after_s}
+        given = {name: value for name, value in named.items() if value is not None}
+        return self.variants.changed({**given, **self.settings})
 
     def start(self) -> datetime | None:
         """Return the instant at which the vendor's clock begins, or None for the machine's."""

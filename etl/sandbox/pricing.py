@@ -20,11 +20,16 @@ def spot_date(pair: Pair, trade_date: date) -> date:
     return days.business_days_after(trade_date, pair.spot_days)
 
 
-def value_dates(trade_type: str, pair: Pair, trade_date: date, draw: random.Random) -> dict[str, Json]:
+def drawn_tenors(draw: random.Random) -> tuple[str, str]:
+    """Return two tenors, the nearer first."""
+    near, far = sorted(draw.sample(range(len(TENORS)), 2))
+    return tuple(TENORS)[near], tuple(TENORS)[far]
+
+
+def value_dates(trade_type: str, pair: Pair, trade_date: date, tenors: tuple[str, str]) -> dict[str, Json]:
     """Return the value and fixing dates of the legs, under the vendor's names."""
     spot = spot_date(pair, trade_date)
-    tenors = draw.sample(sorted(TENORS, key=TENORS.__getitem__), 2)
-    near, far = sorted(tenors, key=TENORS.__getitem__)
+    near, far = tenors
     near_date, far_date = (days.following(spot + timedelta(days=TENORS[tenor])) for tenor in (near, far))
     match trade_type:
         case "Spot":

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import json
 import logging
 import signal
@@ -132,4 +133,8 @@ def listening_socket(port: int) -> socket.socket:
 def serve(options: Options) -> None:
     """Play the vendor until SIGTERM or SIGINT."""
     logging.getLogger("uvicorn.error").addHandler(logging.NullHandler())
-    asyncio.run(SandboxServer(options).run_until_stopped())
+    gc.disable()  # a large world is built at once, and none of it ever becomes garbage
+    server = SandboxServer(options)
+    gc.freeze()
+    gc.enable()
+    asyncio.run(server.run_until_stopped())

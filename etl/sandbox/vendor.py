@@ -136,7 +136,7 @@ class Endpoint:
             at, self.name, line=(scope["method"], target), request_id=headers.get("x-request-id")
         )
         path: Mapping[str, str] = scope["path_params"]
-        question = Question(record, headers, dict(parse_qsl(query)), path, body, at)
+        question = Question(record, headers, dict(parse_qsl(query, keep_blank_values=True)), path, body, at)
         return question, f"{scope['method']} {target} HTTP/{scope['http_version']}"
 
 
