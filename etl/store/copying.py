@@ -7,16 +7,15 @@ from typing import Any
 
 import psycopg
 from psycopg import sql
-from sqlalchemy import Connection, inspect
+from sqlalchemy import Connection
 
-from etl.store.base import Row
+from etl.store.base import SCHEMA, Row
 
 
 def copy_rows(connection: Connection, table: type[Row], columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """Add `rows`, each a value per column, to the table; psycopg writes every value, numbers digit for digit."""
-    target = inspect(table).local_table
     statement = sql.SQL("COPY {} ({}) FROM STDIN").format(
-        sql.Identifier(str(target.schema), str(target.name)), sql.SQL(", ").join(map(sql.Identifier, columns))
+        sql.Identifier(SCHEMA, table.__tablename__), sql.SQL(", ").join(map(sql.Identifier, columns))
     )
     driver = connection.connection.driver_connection
     assert isinstance(driver, psycopg.Connection), "the driver is psycopg 3"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from typing import Any
 
 import msgspec
 from sqlalchemy import Connection, bindparam, delete, select, tuple_, update
@@ -106,7 +107,7 @@ class AnswerRepository:
                 MessageRow.place == bindparam("n"),
                 MessageRow.opened_at == bindparam("o"),
             )
-            values = {name: bindparam(key) for name, key in zip(_CHANGEABLE, "tesv", strict=True)}
+            values: dict[str, Any] = {name: bindparam(key) for name, key in zip(_CHANGEABLE, "tesv", strict=True)}
             self._connection.execute(update(MessageRow).where(*where).values(values), rows)
 
     def answers_of(self, poll_ids: Iterable[int]) -> dict[int, LandedAnswer]:

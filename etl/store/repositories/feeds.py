@@ -68,12 +68,12 @@ class FeedRepository:
             .on_conflict_do_nothing()
             .returning(FeedRow.id)
         )
-        number = self._connection.execute(statement_new).scalar_one_or_none()
-        if number is None:  # another process made it just now
+        made = self._connection.execute(statement_new).scalar_one_or_none()
+        if made is None:  # another process made it just now
             return self.register(name, identity, at)
-        self._connection.execute(insert(LeaseRow).values(feed_id=number, epoch=0))
-        self._connection.execute(insert(BookerRow).values(feed_id=number, conflicts=0, enriched=0))
-        return int(number)
+        self._connection.execute(insert(LeaseRow).values(feed_id=made, epoch=0))
+        self._connection.execute(insert(BookerRow).values(feed_id=made, conflicts=0, enriched=0))
+        return int(made)
 
     def say_unconfirmed(self, feed_id: int, assumptions: Sequence[str]) -> None:
         """Keep which assumptions about the vendor nobody has settled, for `reporting.feed_status`."""
@@ -82,7 +82,8 @@ class FeedRepository:
 
     def names(self) -> dict[int, str]:
         """Return the name of each feed by its number."""
-        return {number: name for number, name in self._connection.execute(select(FeedRow.id, FeedRow.name))}
+        rows = self._connection.execute(select(FeedRow.id, FeedRow.name))
+        return {row.id: row.name for row in rows}
 
     def paused_reason(self, feed_id: int) -> str | None:
         """Return why the feed is paused, or None when it is not."""

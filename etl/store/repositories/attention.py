@@ -1,0 +1,113 @@
+"""What a person must look at, and what persons did."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection, insert, select, update
+from sqlalchemy.dialects import postgresql
+
+from etl.domain.trade import Fault
+from etl.store.rows.attention import AuditRow, ExceptionItemRow, IncidentRow, ReconBreakRow
+
+
+class ExceptionItem(msgspec.Struct, frozen=True):
+    """A message that became no trade. `glance` is raw text of the message for a list (symbol, side, …)."""
+
+    message_id: int
+    sha256: bytes
+    faults: tuple[Fault, ...]
+    glance: Mapping[str, str | None]
+
+
+class Deed(msgspec.Struct, frozen=True):
+    """What an operator did, for the audit log (law 13)."""
+
+    at: datetime
+    operator: str
+    deed: str
+    reason: str
+    feed: str | None = None
+    subject: str | None = None
+    details: Mapping[str, Any] = {}
+
+
+class AttentionRepository:
+    """Exception items, breaks, incidents, the audit log."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def open_exceptions(self, feed_id: int, items: Sequence[ExceptionItem], at: datetime) -> None:
+        """Open an item a message; the same bytes again only raise the count of the open one."""
+        for item in items:
+            row = {
+                "message_id": item.message_id, "feed_id": feed_id, "sha256": item.sha256, "opened_at": at,
+                "last_seen_at": at, "seen": 1, "state": "open", "faults": msgspec.to_builtins(item.faults),
+                **item.glance,
+            }  # fmt: skip
+            statement = postgresql.insert(ExceptionItemRow).values(row)
+            again = {"seen": ExceptionItemRow.seen + 1, "last_seen_at": at}
+            statement = statement.on_conflict_do_update(
+                index_elements=["feed_id", "sha256"], index_where=ExceptionItemRow.state == "open", set_=again
+            )
+            self._connection.execute(statement)
+
+    def open_items(self, feed_id: int | None, message_ids: Sequence[int] = ()) -> dict[int, int]:
+        """Return the feed of each open item by message number: all of them, or of these messages."""
+        statement = select(ExceptionItemRow.message_id, ExceptionItemRow.feed_id).where(
+            ExceptionItemRow.state == "open"
+        )
+        if feed_id is not None:
+            statement = statement.where(ExceptionItemRow.feed_id == feed_id)
+        if message_ids:
+            statement = statement.where(ExceptionItemRow.message_id.in_(message_ids))
+        return {row.message_id: row.feed_id for row in self._connection.execute(statement)}
+
+    def close_exceptions(
+        self, message_ids: Sequence[int], state: str, *, at: datetime, by: str | None, reason: str
+    ) -> int:
+        """Close the open items among these as `booked` or `resolved`; return how many that were."""
+        statement = (
+            update(ExceptionItemRow)
+            .where(ExceptionItemRow.message_id.in_(message_ids), ExceptionItemRow.state == "open")
+            .values(state=state, closed_at=at, closed_by=by, reason=reason)
+        )
+        return self._connection.execute(statement).rowcount
+
+    def change_faults(self, message_id: int, faults: Sequence[Fault]) -> None:
+        """Keep what is wrong with the message under today's rules."""
+        statement = update(ExceptionItemRow).where(ExceptionItemRow.message_id == message_id)
+        self._connection.execute(statement.values(faults=msgspec.to_builtins(tuple(faults))))
+
+    def found_conflict(self, feed_id: int, trade_id: str, evidence: Mapping[str, Any], at: datetime) -> None:
+        """Open the `conflict` break of a trade, or add this observation to it and open it again."""
+        comment = f"economics changed: {', '.join(evidence['changed_fields'])}"
+        statement = postgresql.insert(ReconBreakRow).values(
+            feed_id=feed_id, kind="conflict", key=trade_id, trade_id=trade_id, state="open", opened_at=at,
+            last_seen_at=at, reopened=0, comment=comment, evidence=[evidence],
+        )  # fmt: skip
+        new = statement.excluded
+        statement = statement.on_conflict_do_update(
+            index_elements=["feed_id", "kind", "key"],
+            set_={
+                "state": "open",
+                "last_seen_at": at,
+                "comment": comment,
+                "reopened": ReconBreakRow.reopened + 1,
+                "evidence": ReconBreakRow.evidence.op("||")(new.evidence),
+            },
+        )
+        self._connection.execute(statement)
+
+    def add_incident(self, feed_id: int, values: Mapping[str, Any]) -> int:
+        """Keep the full exchange of an answer 500 for the vendor's support; return its number."""
+        statement = insert(IncidentRow).values(feed_id=feed_id, **values).returning(IncidentRow.id)
+        return int(self._connection.execute(statement).scalar_one())
+
+    def record(self, deed: Deed) -> None:
+        """Keep what an operator did, and why."""
+        self._connection.execute(insert(AuditRow).values(**msgspec.structs.asdict(deed)))
