@@ -62,6 +62,14 @@ class VendorAwayError(TransientError):
     """The vendor cannot be reached, or did not answer in time."""
 
 
+class VendorFailedError(VendorAwayError):
+    """The vendor answered 500; its support wants the full request and response, kept in `exchange` without secrets."""
+
+    def __init__(self, text: str, exchange: str) -> None:
+        super().__init__(text)
+        self.exchange = exchange
+
+
 class VendorRefusedError(OperatorError):
     """The vendor answered and said no: credentials, rights, a wrong address."""
 
