@@ -46,8 +46,9 @@ def open_secret_files(raw: Raw) -> tuple[list[Fault], list[str]]:
             file = Path(given)
             if why := fault_of_secret(file):
                 faults.append(Fault((*path, f"{key}_file"), why, shown((f"{key}_file",), given)))
-            table[key] = Secret.in_file(file) if not why else Secret("")
-            if not why and anyone_may_read(file):
+                continue
+            table[key] = Secret.in_file(file)
+            if anyone_may_read(file):
                 warnings.append(f"{'.'.join(path)}.{key}_file: anyone on this machine may read {file}; chmod o-r it")
     return faults, warnings
 
@@ -85,7 +86,7 @@ def contradictions_in(raw: Raw) -> Iterator[Fault]:
 def faults_of_feed(path: KeyPath, feed: Table) -> Iterator[Fault]:
     auth = feed.get("auth", "token")
     needed = NEEDED_BY.get(auth) if isinstance(auth, str) else None
-    if needed and feed.get(needed) in (None, ""):
+    if needed and feed.get(needed) in (None, "") and not feed.get(f"{needed}_file"):
         yield Fault((*path, needed), f'is missing: auth = "{auth}" needs {needed} or {needed}_file')
     if feed.get("client_key_file") and not feed.get("client_cert_file"):
         yield Fault((*path, "client_key_file"), "needs client_cert_file too")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
+from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from etl.config.secret import KNOWN_SECRETS
@@ -78,7 +79,7 @@ def unknown(path: Path, known: Iterable[str], what: str = "key") -> Fault:
     return Fault(path, f"unknown {what}" + (f"; did you mean {near[0]}?" if near else ""))
 
 
-def fault_from(error: ErrorDetails, known: Iterable[str]) -> Fault:
+def fault_from(error: ErrorDetails, known: Mapping[str, FieldInfo]) -> Fault:
     """Translate what pydantic found; `known` are the keys of the table in which it was found."""
     path = tuple(f"[{part}]" if isinstance(part, int) else str(part) for part in error["loc"] if part != "[key]")
     kind = error["type"]
@@ -86,7 +87,8 @@ def fault_from(error: ErrorDetails, known: Iterable[str]) -> Fault:
         case "extra_forbidden":
             return unknown(path, known)
         case "missing":
-            return Fault(path, "is missing")
+            meaning = known[path[-1]].description if path[-1] in known else None
+            return Fault(path, f"is missing: {meaning}" if meaning else "is missing")
         case "value_error":
             return Fault(path, str(error["ctx"]["error"]), shown(path, error["input"]))
         case _:

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from pydantic import ValidationError
+from pydantic.fields import FieldInfo
 
 from etl.config.checks import contradictions_in, open_secret_files, unknown_aliases, warnings_about
 from etl.config.faults import Fault, dotted, fault_from
@@ -119,16 +120,16 @@ def lines_of(faults: list[Fault], raw: Raw) -> list[str]:
     return [first[path].line(raw.origins) for path in sorted(first)]
 
 
-def known_keys(place: tuple[int | str, ...]) -> Collection[str]:
+def known_keys(place: tuple[int | str, ...]) -> Mapping[str, FieldInfo]:
     """Return the keys of the table in which a fault was found."""
     match place:
         case ("feeds", _, _, *_):
-            return FeedSettings.model_fields.keys()
+            return FeedSettings.model_fields
         case (str(section), _, *_) if section in Tables.model_fields:
             annotation = Tables.model_fields[section].annotation
-            return annotation.model_fields.keys() if isinstance(annotation, type(Section)) else ()
+            return annotation.model_fields if isinstance(annotation, type(Section)) else {}
         case _:
-            return Tables.model_fields.keys()
+            return Tables.model_fields
 
 
 def frozen(tables: Tables, raw: Raw, warnings: tuple[str, ...]) -> Settings:

@@ -55,10 +55,10 @@ def file_to_read(path: Path | None, environ: Mapping[str, str]) -> Path | None:
 def toml_in(file: Path) -> Table:
     try:
         return tomllib.loads(file.read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError([f"{file}: is not TOML: {error}"]) from error
     except (OSError, UnicodeError) as error:
         raise ConfigError([f"{file}: {why_unreadable(error)}"]) from error
+    except ValueError as error:  # TOMLDecodeError, and numbers too long for Python
+        raise ConfigError([f"{file}: is not TOML: {error}"]) from error
 
 
 def overlay(raw: Raw, name: str, text: str) -> None:
