@@ -13,10 +13,11 @@ from etl.domain.trade import Leg, Trade
 
 
 class PositionKey(msgspec.Struct, frozen=True):
-    """What amounts are summed by; `organisation` and `legal_entity` are ours."""
+    """What amounts are summed by; `organisation`, `legal_entity` and `trader` are ours."""
 
     organisation: str | None
     legal_entity: str | None
+    trader: str | None
     symbol: str
     value_date: date
     deliverable: bool
@@ -35,6 +36,7 @@ class Movement(msgspec.Struct, frozen=True):
 
     organisation: str | None
     legal_entity: str | None
+    trader: str | None
     symbol: str
     value_date: date
     deliverable: bool
@@ -45,7 +47,9 @@ class Movement(msgspec.Struct, frozen=True):
     @property
     def key(self) -> PositionKey:
         """Return the position that it moves."""
-        return PositionKey(self.organisation, self.legal_entity, self.symbol, self.value_date, self.deliverable)
+        return PositionKey(
+            self.organisation, self.legal_entity, self.trader, self.symbol, self.value_date, self.deliverable
+        )
 
     def reversed(self) -> Movement:
         """Return what takes it back, digit for digit, when its version is superseded or stops counting."""
@@ -89,6 +93,7 @@ def _movement(trade: Trade, leg: Leg) -> Movement:
     return Movement(
         trade.organisation,
         trade.legal_entity,
+        trade.trader,
         trade.symbol,
         leg.value_date,
         leg.deliverable,
@@ -102,6 +107,7 @@ def _counterparty_movement(trade: Trade, leg: Leg) -> Movement:
         _movement(trade, leg),
         organisation=trade.counterparty,
         legal_entity=trade.counterparty_entity,
+        trader=None,  # the vendor names one user only, its customer's
         base_amount=leg.base_amount.copy_negate(),
         term_amount=leg.term_amount.copy_negate(),
     )

@@ -433,6 +433,7 @@ def upgrade() -> None:
         sa.Column("poll_id", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("opened_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("drain_id", sa.BigInteger(), nullable=False),
+        sa.Column("length", sa.Integer(), nullable=False, comment="Bytes of the answer"),
         sa.PrimaryKeyConstraint("feed_id", "poll_id", name="pk_unbooked"),
         schema="stp",
     )
@@ -442,6 +443,7 @@ def upgrade() -> None:
         sa.Column("drain_id", sa.BigInteger(), nullable=True, comment="The drain booked last"),
         sa.Column("conflicts", sa.Integer(), nullable=False, comment="Conflicts in that drain"),
         sa.Column("enriched", sa.Integer(), nullable=False, comment="Enrichments in that drain"),
+        sa.Column("released_drain_id", sa.BigInteger(), nullable=True, comment="A person let this drain pass"),
         sa.Column(
             "held_at", sa.DateTime(timezone=True), nullable=True, comment="Since when booking waits for a person"
         ),

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import date, datetime
-from decimal import Decimal
+from datetime import datetime
 from operator import attrgetter
 from typing import Any
 
@@ -14,6 +13,7 @@ import msgspec
 from sqlalchemy import Connection, bindparam, select, text, tuple_, update
 
 from etl.domain.money import Amount
+from etl.domain.position import PositionKey, Totals
 from etl.domain.trade import Leg, OurSide, Side, Trade, TradeType
 from etl.store.copying import copy_rows
 from etl.store.rows.trade import TradeLegRow, TradeRow, TradeVersionRow
@@ -48,7 +48,7 @@ INSERT INTO stp.position AS p (feed_id, organisation, legal_entity, trader, symb
 SELECT :feed_id, m.* FROM unnest(
     CAST(:organisation AS text[]), CAST(:legal_entity AS text[]), CAST(:trader AS text[]), CAST(:symbol AS text[]),
     CAST(:value_date AS date[]), CAST(:deliverable AS boolean[]), CAST(:base_amount AS numeric[]),
-    CAST(:term_amount AS numeric[]), CAST(:trade_count AS bigint[])
+    CAST(:term_amount AS numeric[]), CAST(:count AS bigint[])
 ) AS m
 ON CONFLICT (feed_id, organisation, legal_entity, trader, symbol, value_date, deliverable) DO UPDATE SET
     base_amount = p.base_amount + excluded.base_amount, term_amount = p.term_amount + excluded.term_amount,
@@ -74,25 +74,6 @@ class BookedVersion(msgspec.Struct, frozen=True):
     booked_at: datetime
     changed_fields: tuple[str, ...] = ()
     source: str = "queue"
-
-
-class PositionKey(msgspec.Struct, frozen=True, order=True):
-    """What a position is kept by; '' where a trade names none."""
-
-    organisation: str
-    legal_entity: str
-    trader: str
-    symbol: str
-    value_date: date
-    deliverable: bool
-
-
-class PositionDelta(msgspec.Struct, frozen=True):
-    """What is added to a position: major units, + received, - paid; legs that come (+) or go (-)."""
-
-    base_amount: Decimal
-    term_amount: Decimal
-    trade_count: int
 
 
 class BookRepository:
@@ -160,16 +141,15 @@ class BookRepository:
             where = (TradeRow.feed_id == feed_id, TradeRow.trade_id == bindparam("t"))
             self._connection.execute(update(TradeRow).where(*where).values(version=bindparam("v")), later)
 
-    def move_positions(self, feed_id: int, deltas: Mapping[PositionKey, PositionDelta]) -> None:
-        """Add these amounts to the positions; the database adds exactly."""
-        if not deltas:
+    def move_positions(self, feed_id: int, sums: Mapping[PositionKey, Totals]) -> None:
+        """Add these amounts to the positions; the database adds exactly. A key's None is kept as ''."""
+        if not sums:
             return
         values: dict[str, Any] = {"feed_id": feed_id}
-        ordered = sorted(deltas.items(), key=lambda item: item[0])
         for name in PositionKey.__struct_fields__:
-            values[name] = [getattr(key, name) for key, _ in ordered]
-        for name in PositionDelta.__struct_fields__:
-            values[name] = [getattr(delta, name) for _, delta in ordered]
+            values[name] = ["" if (value := getattr(key, name)) is None else value for key in sums]
+        for name in Totals.__struct_fields__:
+            values[name] = [getattr(totals, name) for totals in sums.values()]
         self._connection.execute(MOVE_POSITIONS, values)
 
 

@@ -34,6 +34,7 @@ class BookerState(msgspec.Struct, frozen=True):
     drain_id: int | None
     conflicts: int
     enriched: int
+    released_drain_id: int | None
     held_at: datetime | None
     held_reason: str | None
 
@@ -98,12 +99,15 @@ class FeedRepository:
 
     def resume(self, feed_id: int) -> bool:
         """End a pause and a hold of booking; return whether there was one."""
-        held = self.lock_booker(feed_id).held_at is not None
+        booker = self.lock_booker(feed_id)
         paused = self.paused_reason(feed_id) is not None
         nothing = {"paused_at": None, "paused_by": None, "paused_reason": None, "paused_until": None}
         self._connection.execute(update(FeedRow).where(FeedRow.id == feed_id).values(**nothing))
-        self.note_booking(feed_id, BookerState(None, 0, 0, None, None))
-        return held or paused
+        if booker.held_at is None:
+            return paused
+        passing = msgspec.structs.replace(booker, released_drain_id=booker.drain_id, held_at=None, held_reason=None)
+        self.note_booking(feed_id, passing)
+        return True
 
     def take_over(self, feed_id: int, holder: str, at: datetime) -> int:
         """Raise the epoch and return it: from here on no earlier leader opens or closes anything."""
@@ -122,13 +126,7 @@ class FeedRepository:
 
     def lock_booker(self, feed_id: int) -> BookerState:
         """Return how booking stands, and let nobody else book this feed until the transaction ends."""
-        columns = (
-            BookerRow.drain_id,
-            BookerRow.conflicts,
-            BookerRow.enriched,
-            BookerRow.held_at,
-            BookerRow.held_reason,
-        )
+        columns = [getattr(BookerRow, name) for name in BookerState.__struct_fields__]
         statement = select(*columns).where(BookerRow.feed_id == feed_id).with_for_update()
         return BookerState(*self._connection.execute(statement).one())
 

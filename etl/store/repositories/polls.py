@@ -6,7 +6,9 @@ import hashlib
 from datetime import date, datetime
 
 import msgspec
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, select, text
+
+from etl.store.rows.poll import CurrentPollRow
 
 FENCE = "fence AS (SELECT FROM stp.lease WHERE feed_id = :feed_id AND epoch = :epoch FOR SHARE)"
 """Holds the lease row to the end of the transaction; empty when another instance has taken over (design.md §5)."""
@@ -38,8 +40,8 @@ landed AS (
         :request_id_echo, :vendor_date, :body, :sha256)
     ON CONFLICT DO NOTHING RETURNING poll_id
 ), queued AS (
-    INSERT INTO stp.unbooked (feed_id, poll_id, opened_at, drain_id)
-    SELECT :feed_id, poll_id, :opened_at, :drain_id FROM landed WHERE :bookable
+    INSERT INTO stp.unbooked (feed_id, poll_id, opened_at, drain_id, length)
+    SELECT :feed_id, poll_id, :opened_at, :drain_id, :length FROM landed WHERE :bookable
 )"""
 
 LAND = text(f"WITH {LANDED} SELECT count(*) FROM landed")
@@ -165,15 +167,31 @@ class PollRepository:
 
     def close(self, poll: OpenPoll, ending: Ending, at: datetime) -> bool:
         """Write the outcome where none is known yet; return whether this call did."""
-        values = msgspec.structs.asdict(ending) | {"feed_id": poll.feed_id, "epoch": poll.epoch, "at": at}
+        values = _ended(ending, poll.feed_id, poll.epoch, at)
         return self._connection.execute(CLOSE, values | {"poll_id": poll.poll_id}).one_or_none() is not None
+
+    def find_open(self, poll: OpenPoll, request_id: str) -> OpenPoll | None:
+        """Return the poll that stands open under this request id: one whose opening commit lost its reply."""
+        statement = select(CurrentPollRow.poll_id, CurrentPollRow.opened_at).where(
+            CurrentPollRow.feed_id == poll.feed_id,
+            CurrentPollRow.request_id == request_id,
+            CurrentPollRow.outcome.is_(None),
+        )
+        row = self._connection.execute(statement).one_or_none()
+        if row is None:
+            return None
+        return msgspec.structs.replace(poll, poll_id=row[0], opened_at=row[1], request_id=request_id)
 
     def close_stale(self, feed_id: int, epoch: int, at: datetime) -> int | None:
         """Mark the poll that an earlier epoch left open as in doubt; return its number, or None."""
         ending = Ending("in_doubt", "killed", "its sender ended before the outcome was known")
-        values = msgspec.structs.asdict(ending) | {"feed_id": feed_id, "epoch": epoch, "at": at}
+        values = _ended(ending, feed_id, epoch, at)
         number: int | None = self._connection.execute(CLOSE_STALE, values).scalar_one_or_none()
         return number
+
+
+def _ended(ending: Ending, feed_id: int, epoch: int, at: datetime) -> dict[str, object]:
+    return msgspec.structs.asdict(ending) | {"feed_id": feed_id, "epoch": epoch, "at": at}
 
 
 def _landed(poll: OpenPoll, landing: Landing, at: datetime) -> dict[str, object]:
@@ -181,5 +199,6 @@ def _landed(poll: OpenPoll, landing: Landing, at: datetime) -> dict[str, object]
     del values["messages"]
     return values | {
         "feed_id": poll.feed_id, "poll_id": poll.poll_id, "opened_at": poll.opened_at, "drain_id": poll.drain_id,
-        "request_id": poll.request_id, "at": at, "sha256": hashlib.sha256(landing.body).digest(),
+        "request_id": poll.request_id, "at": at, "length": len(landing.body),
+        "sha256": hashlib.sha256(landing.body).digest(),
     }  # fmt: skip

@@ -54,6 +54,7 @@ class BookerRow(Row):
     drain_id: Mapped[int | None] = mapped_column(BigInteger, comment="The drain booked last")
     conflicts: Mapped[int] = mapped_column(comment="Conflicts in that drain")
     enriched: Mapped[int] = mapped_column(comment="Enrichments in that drain")
+    released_drain_id: Mapped[int | None] = mapped_column(BigInteger, comment="A person let this drain pass")
     held_at: Mapped[datetime | None] = mapped_column(comment="Since when booking waits for a person")
     held_reason: Mapped[str | None]
 

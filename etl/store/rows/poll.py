@@ -98,6 +98,7 @@ class UnbookedRow(Row):
     poll_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
     opened_at: Mapped[datetime]
     drain_id: Mapped[int] = mapped_column(BigInteger)
+    length: Mapped[int] = mapped_column(comment="Bytes of the answer")
 
 
 class MessageRow(Row):
