@@ -49,7 +49,7 @@ class Custody:
     def __post_init__(self) -> None:
         draw = random.Random(f"{self.seed}/{self.org}/custody")
         self.openings = {asset: rounded(Decimal(draw.randrange(10**6, 10**8)) / 7, asset) for asset in ASSETS}
-        self.openings["XAG"] = Decimal(0)
+        self.openings["WTI"] = Decimal(0)
 
     @property
     def first_account(self) -> str:

@@ -88,7 +88,10 @@ class Ledger:
             if error.concerns(scope, error.symbol, error.value_date):
                 net = nets[error.symbol, error.value_date]
                 net.base, net.term = WIDE.add(net.base, error.base), WIDE.add(net.term, error.term)
-        return [self._row(scope, key, nets[key]) for key in sorted(nets) if self._is_shown(nets[key])]
+        rows = {key: self._row(scope, key, nets[key]) for key in sorted(nets) if self._is_shown(nets[key])}
+        if self.variants.positions_shape == "children" and scope.level in CHILD_LEVELS:
+            self._add_children(scope, rows)
+        return list(rows.values())
 
     def nets(self, scope: Scope) -> defaultdict[Key, Net]:
         """Sum what the live trades move, by symbol and value date."""
@@ -127,7 +130,7 @@ class Ledger:
             term = rounded(WIDE.multiply(net.base, rate).copy_negate(), term_currency)
         mark = WIDE.add(term, WIDE.multiply(net.base, pair.mid)) if pair else Decimal(0)
         unsigned = self.variants.positions_sign == "side"
-        row: dict[str, Json] = {
+        return {
             "side": self._side(net.base),
             "symbol": symbol,
             "valueDate": value_date.isoformat(),
@@ -140,24 +143,22 @@ class Ledger:
             "unrealizedPnL": rounded(mark, term_currency),
             "pnlCurrency": term_currency,
         }
-        if self.variants.positions_shape == "children" and scope.level in CHILD_LEVELS:
-            row["children"] = self._children(scope, key)
-        return row
 
     def _side(self, base: Decimal) -> str:
         bought, sold = ("Buy", "Sell") if self.variants.positions_side == "buy_sell" else ("Long", "Short")
         return sold if base < 0 else bought
 
-    def _children(self, scope: Scope, key: Key) -> list[dict[str, Json]]:
+    def _add_children(self, scope: Scope, rows: Mapping[Key, dict[str, Json]]) -> None:
+        """Give each row those of the level below that make it up."""
         level = CHILD_LEVELS[scope.level]
         sides = [party for party, _ in self._sides(scope)]
         values = {party.legal_entity if level == "LE" else party.user for party in sides} - {""}
-        below = (Scope(scope.org, level, value) for value in sorted(values))
-        return [row for child in below for row in self.rows(child) if _is(row, key)]
-
-
-def _is(row: Mapping[str, Json], key: Key) -> bool:
-    return (row["symbol"], row["valueDate"]) == (key[0], key[1].isoformat())
+        children: defaultdict[Key, list[Json]] = defaultdict(list)
+        for value in sorted(values):
+            for child in self.rows(Scope(scope.org, level, value)):
+                children[str(child["symbol"]), date.fromisoformat(str(child["valueDate"]))].append(child)
+        for key, row in rows.items():
+            row["children"] = children[key]
 
 
 def shaped(rows: list[dict[str, Json]], variants: Variants, page: int) -> Json:
