@@ -13,6 +13,7 @@ MAX_DECODED_BYTES = 256 * 1024 * 1024
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _BLANKS = b" \t\n\r"
+_BETWEEN = frozenset(_BLANKS + b",")
 _ZLIB_WINDOW = {"gzip": (zlib.MAX_WBITS | 16,), "x-gzip": (zlib.MAX_WBITS | 16,), "deflate": (zlib.MAX_WBITS, -15)}
 _ELEMENTS = msgspec.json.Decoder(list[msgspec.Raw])
 
@@ -83,9 +84,10 @@ def _located(elements: list[bytes], body: bytes, position: int) -> tuple[Piece, 
     """Find each element again: only blanks and a comma stand before it, and no element starts with those."""
     pieces = []
     for raw in elements:
-        offset = body.index(raw, position)
-        pieces.append(Piece(offset, raw))
-        position = offset + len(raw)
+        while body[position] in _BETWEEN:
+            position += 1
+        pieces.append(Piece(position, raw))
+        position += len(raw)
     return tuple(pieces)
 
 

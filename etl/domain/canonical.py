@@ -11,8 +11,10 @@ import msgspec
 from etl.domain.payload import Number
 
 _PARTS = re.compile(r"(-?)(\d+)(?:\.(\d+))?(?:[eE]([+-]?\d+))?", re.ASCII)
-_LONGEST_PLAIN = 4300
-"""Digits of a whole number that is written out: the fast reader gives such numbers as `int`."""
+_LONGEST_PLAIN = 4400
+"""Characters of a number that is written out. Above what `int` reads (4,300 digits): those are always written out."""
+_LONGEST_EXPONENT = 4000
+"""Digits of an exponent that is reckoned with; a longer one is compared as it stands."""
 
 
 def canonical(payload: Mapping[str, Any]) -> bytes:
@@ -27,26 +29,40 @@ def canonical(payload: Mapping[str, Any]) -> bytes:
 
 
 def spelling(number: str) -> str:
-    """Return the one spelling of all JSON numbers of this value, without ever writing out a large exponent."""
+    """Return the one spelling of all JSON numbers of this value: plain digits, or with an exponent where that is long.
+
+    No large exponent is ever written out.
+    """
+    if "e" not in number and "E" not in number:
+        plain = number.rstrip("0").rstrip(".") if "." in number else number
+        if len(plain) <= _LONGEST_PLAIN:
+            return "0" if plain == "-0" else plain
     parts = _PARTS.fullmatch(number)
-    if parts is None:  # NaN, Infinity
+    if parts is None:
         return number
     sign, whole, fraction, exponent = parts.groups(default="")
     written = (whole + fraction).lstrip("0")
     digits = written.rstrip("0")
     if not digits:
         return "0"
-    power = _sum(exponent or "0", len(written) - len(digits) - len(fraction))
-    if len(power) <= 4 and 0 <= int(power) <= _LONGEST_PLAIN - len(digits):
-        return f"{sign}{digits}{'0' * int(power)}"
-    return f"{sign}{digits}e{power}"
+    if len(exponent) > _LONGEST_EXPONENT:
+        return f"{sign}{whole}.{fraction}e{exponent}"
+    power = int(exponent or 0) + len(written) - len(digits) - len(fraction)
+    return sign + (_plain(digits, power) or f"{digits}e{power}")
 
 
-def _sum(exponent: str, shift: int) -> str:
-    """Add to an exponent of any length, in blocks of digits that an `int` can be made of."""
-    if len(exponent) <= 4000:
-        return str(int(exponent) + shift)
-    return f"{exponent}{shift:+d}"
+def _plain(digits: str, power: int) -> str | None:
+    """Write the number without an exponent; None where that would be too long."""
+    point = len(digits) + power
+    if not -_LONGEST_PLAIN < point < _LONGEST_PLAIN or len(digits) > _LONGEST_PLAIN:
+        return None
+    if power >= 0:
+        plain = f"{digits}{'0' * power}"
+    elif point > 0:
+        plain = f"{digits[:point]}.{digits[point:]}"
+    else:
+        plain = f"0.{'0' * -point}{digits}"
+    return plain if len(plain) <= _LONGEST_PLAIN else None
 
 
 def _escaped(value: Any) -> Any:

@@ -48,8 +48,9 @@ def content_hash(payload: Mapping[str, Any], reading: Reading) -> bytes:
 
     Keys sorted at every depth, numbers by value, without `event` and the feed's `ignored_in_comparison`.
     """
-    uncompared = reading.uncompared
-    content = {name: value for name, value in payload.items() if name not in uncompared}
+    content = dict(payload)
+    for name in reading.uncompared:
+        content.pop(name, None)
     return hashlib.sha256(canonical(content)).digest()
 
 

@@ -13,12 +13,19 @@ from etl.domain.trade import Fault, Leg, Side, TradeType
 NEAR, FAR = "", "far_"
 """What the canonical names of a leg's fields begin with."""
 
+AMOUNT_NAMES = {
+    leg: (f"{leg}base_amount", f"{leg}term_amount", f"{leg}settled_amount", f"{leg}dealt_amount") for leg in (NEAR, FAR)
+}
+"""For each leg, by what its names begin with: base, term, settled and dealt amount."""
+
+_ONE_LEG, _TWO_LEGS = (NEAR,), (NEAR, FAR)
+_FAR_LEG = ("far_value_date", *AMOUNT_NAMES[FAR])
 _ONE_IN = Decimal(10_000)
 
 
 def prefixes(trade_type: TradeType) -> tuple[str, ...]:
     """Return what the names of the fields begin with, for each leg of the trade (A4)."""
-    return (NEAR, FAR) if trade_type.has_far_leg else (NEAR,)
+    return _TWO_LEGS if trade_type.has_far_leg else _ONE_LEG
 
 
 def settled_amount(terms: Mapping[str, Any], prefix: str) -> Decimal | None:
@@ -27,14 +34,15 @@ def settled_amount(terms: Mapping[str, Any], prefix: str) -> Decimal | None:
     It is the settled amount; where that is absent, base and term amount together serve, if the one of the
     dealt currency equals the dealt amount. None where neither does: nothing is computed (law 8).
     """
-    settled: Decimal | None = terms.get(f"{prefix}settled_amount")
+    base_name, term_name, settled_name, dealt_name = AMOUNT_NAMES[prefix]
+    settled: Decimal | None = terms.get(settled_name)
     if settled is not None:
         return settled
-    base, term = terms.get(f"{prefix}base_amount"), terms.get(f"{prefix}term_amount")
+    base, term = terms.get(base_name), terms.get(term_name)
     if base is None or term is None:
         return None
     dealt, other = (base, term) if terms["dealt_currency"] == terms["symbol"].base else (term, base)
-    return other if dealt == terms[f"{prefix}dealt_amount"] else None
+    return other if dealt == terms[dealt_name] else None
 
 
 def contradictions_between(terms: Mapping[str, Any], trade_type: TradeType) -> Iterator[Fault]:
@@ -52,9 +60,9 @@ def contradictions_between(terms: Mapping[str, Any], trade_type: TradeType) -> I
         if terms["far_value_date"] <= terms["value_date"]:
             yield Fault("far_value_date", str(terms["far_value_date"]), f"must be after {terms['value_date']}")
         return
-    for each in ("value_date", "dealt_amount", "settled_amount", "base_amount", "term_amount"):
-        if (far := terms.get(f"far_{each}")) is not None:
-            yield Fault(f"far_{each}", str(far), f"must be absent: a trade of type {trade_type} has one leg")
+    for name in _FAR_LEG:
+        if name in terms:
+            yield Fault(name, str(terms[name]), f"must be absent: a trade of type {trade_type} has one leg")
 
 
 def legs_of(terms: Mapping[str, Any], trade_type: TradeType, side: Side, deliverable: bool) -> tuple[Leg, ...]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from datetime import UTC, date, datetime
 from decimal import Decimal, InvalidOperation
 from functools import lru_cache
+from operator import itemgetter
 from typing import Any
 
 import msgspec
@@ -23,17 +23,17 @@ FIRST_YEAR, LAST_YEAR = 1970, 2199
 
 
 class Broken(msgspec.Struct, frozen=True):
-    """A value that its field cannot have; `rule` is the end of a sentence that begins with the field's name."""
+    """A value that its field cannot have; `rule` is the end of a sentence that begins with the field's name.
+
+    `storable` is False for a text that is sound but for what Postgres cannot hold.
+    """
 
     rule: str
-
-
-class Unstorable(Broken, frozen=True):
-    """A text that is sound but for what Postgres cannot hold: a NUL character or a lone surrogate."""
+    storable: bool = True
 
 
 Rule = Callable[[Any], Any]
-"""Takes a value as decoded, neither None nor empty, and returns it as the book keeps it, or a Broken."""
+"""Takes a value as decoded and returns it as the book keeps it, or a Broken (always for None and an empty text)."""
 
 
 class Symbol(msgspec.Struct, frozen=True):
@@ -50,9 +50,11 @@ def remark(longest: int) -> Rule:
     def read(value: Any) -> str | Broken:
         if type(value) is not str:
             return Broken("must be a text")
-        if len(value) > longest:
-            return Broken(f"must have at most {longest} characters")
-        return value if is_storable(value) else Unstorable("must not hold NUL characters or lone surrogates")
+        if 0 < len(value) <= longest:
+            if value.isprintable() or is_storable(value):
+                return value
+            return Broken("must not hold NUL characters or lone surrogates", storable=False)
+        return Broken(f"must have 1 to {longest} characters")
 
     return read
 
@@ -63,43 +65,50 @@ def name(longest: int) -> Rule:
     def read(value: Any) -> str | Broken:
         if type(value) is not str:
             return Broken("must be a text")
-        if len(value) > longest:
-            return Broken(f"must have at most {longest} characters")
-        if has_control_characters(value) or value.isspace():
+        if 0 < len(value) <= longest:
+            if (value.isprintable() or not has_control_characters(value)) and not value.isspace():
+                return value
             return Broken("must be a name: not blank, no control characters, no lone surrogates")
-        return value
+        return Broken(f"must have 1 to {longest} characters")
 
     return read
 
 
 def day(value: Any) -> date | Broken:
     """Read a day written YYYY-MM-DD that exists."""
-    if type(value) is str and len(value) == 10 and value[4] == "-" == value[7]:
-        try:
-            found = date.fromisoformat(value)
-        except ValueError:
-            return Broken("must be a day that exists, written YYYY-MM-DD")
-        if FIRST_YEAR <= found.year <= LAST_YEAR:
-            return found
-    return Broken(f"must be a day of the years {FIRST_YEAR} to {LAST_YEAR} as text, written YYYY-MM-DD")
+    return _day(value) if type(value) is str and len(value) == 10 else _NO_DAY
 
 
-_INSTANT = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} [+-]\d{4}", re.ASCII)
+@lru_cache(maxsize=4096)
+def _day(text: str) -> date | Broken:
+    if text[4] != "-" or text[7] != "-":
+        return _NO_DAY
+    try:
+        found = date.fromisoformat(text)
+    except ValueError:
+        return Broken("must be a day that exists, written YYYY-MM-DD")
+    return found if FIRST_YEAR <= found.year <= LAST_YEAR else _NO_DAY
+
+
+_NO_DAY = Broken(f"must be a day of the years {FIRST_YEAR} to {LAST_YEAR} as text, written YYYY-MM-DD")
 
 
 def instant(value: Any) -> datetime | Broken:
     """Read an instant written `2023-06-02 18:31:01,301 +0000` to the millisecond (§3.1) and return it in UTC."""
-    if type(value) is str and len(value) == 29 and _INSTANT.fullmatch(value):
-        try:
-            found = datetime.fromisoformat(f"{value[:23]}{value[24:]}")
-            if FIRST_YEAR <= found.year <= LAST_YEAR:
-                return found.astimezone(UTC)
-        except ValueError:
-            return Broken("must be an instant that exists, written YYYY-MM-DD hh:mm:ss,SSS +hhmm")
-    return Broken(
-        f"must be an instant of the years {FIRST_YEAR} to {LAST_YEAR} as text, written YYYY-MM-DD hh:mm:ss,SSS +hhmm"
-    )
+    if type(value) is not str or len(value) != 29 or _MARKS(value) != _MARKS(_SAMPLE) or not value[25:].isdecimal():
+        return _NO_INSTANT
+    try:
+        found = datetime.fromisoformat(f"{value[:23]}{value[24:]}").astimezone(UTC)
+    except (ValueError, OverflowError):
+        return _NO_INSTANT
+    return found if FIRST_YEAR <= found.year <= LAST_YEAR else _NO_INSTANT
 
+
+_SAMPLE = "2023-06-02 18:31:01,301 +0000"
+_MARKS = itemgetter(4, 7, 10, 13, 16, 19, 23)
+_NO_INSTANT = Broken(
+    f"must be an instant of the years {FIRST_YEAR} to {LAST_YEAR} as text, written YYYY-MM-DD hh:mm:ss,SSS +hhmm"
+)
 
 _TOO_LONG = Broken(
     f"must have at most {LONGEST_NUMBER} significant digits, and at most {LONGEST_NUMBER} on either side of the point"
@@ -120,6 +129,8 @@ def rate(value: Any) -> Decimal | Broken:
         found = Decimal(value)
     except InvalidOperation:
         return _TOO_LONG
+    if len(value) <= LONGEST_NUMBER and "e" not in value and "E" not in value and found.is_finite():
+        return found
     _, digits, exponent = found.as_tuple()
     if not isinstance(exponent, int):
         return Broken("must be a finite number")
@@ -131,7 +142,7 @@ def rate(value: Any) -> Decimal | Broken:
 def amount(value: Any) -> Decimal | Broken:
     """Read an amount in major units: a JSON number above 0, digit for digit (A1: amounts are unsigned)."""
     found = rate(value)
-    if type(found) is Decimal and found <= 0:
+    if type(found) is Decimal and (found.is_signed() or not found):
         return Broken("must be above 0; amounts are unsigned, the side says who pays")
     return found
 

@@ -1,0 +1,17 @@
+"""Trade days, which turn at 17:00 New York."""
+
+from __future__ import annotations
+
+from datetime import date, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+NEW_YORK = ZoneInfo("America/New_York")
+TURNS_AT = timedelta(hours=17)
+
+
+def trade_day(instant: datetime) -> date:
+    """Return the day of trading that the instant belongs to: from 17:00 New York on it is the next one.
+
+    Weekends are not skipped. Market custom, not stated by the vendor (integral-api.md §12).
+    """
+    return (instant.astimezone(NEW_YORK).replace(tzinfo=None) + timedelta(days=1) - TURNS_AT).date()
