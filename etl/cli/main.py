@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,6 +19,7 @@ from typer.core import TyperCommand, TyperGroup
 from etl import log
 from etl.cli.context import Invocation, invocation
 from etl.cli.output import remark
+from etl.config import KNOWN_SECRETS
 from etl.errors import ConfigError, EtlError
 
 PROGRAM = "stp-etl"
@@ -122,25 +124,26 @@ def main() -> None:
     """Run the command line of this process."""
     for stream in (sys.stdout, sys.stderr):
         getattr(stream, "reconfigure", lambda **_: None)(errors="backslashreplace")
-    sys.exit(run(sys.argv[1:]))
+    code = run(sys.argv[1:])
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains while it ends
+        code = code or FAILED
+    sys.exit(code)
 
 
 def run(args: Sequence[str], commands: typer.Typer = app) -> int:
     """Return the exit code: 0 done, 1 failed, 2 wrong usage or settings, 3 the check found something, 130 Ctrl-C."""
     given = Invocation()
     try:
-        try:
-            typer.main.get_command(commands).main(args=list(args), prog_name=PROGRAM, obj=given)
-        finally:
-            sys.stdout.flush()
+        typer.main.get_command(commands).main(args=list(args), prog_name=PROGRAM, obj=given)
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else FAILED if end.code else 0
-    except BrokenPipeError:
-        return FAILED
     except EtlError as error:
         report(error)
         if given.debug:
-            traceback.print_exception(error)
+            remark(KNOWN_SECRETS.redacted("".join(traceback.format_exception(error))))
         return WRONG_SETTINGS if isinstance(error, ConfigError) else FAILED
     return 0
 
@@ -153,7 +156,7 @@ def report(error: EtlError) -> None:
             for fault in faults:
                 remark(f"  {fault}")
         case _:
-            remark(f"{PROGRAM}: {error}")
+            remark(KNOWN_SECRETS.redacted(f"{PROGRAM}: {error}"))
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ import csv
 import io
 import json
 import sys
-import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
@@ -19,7 +18,6 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-UNSHOWABLE = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})  # control, direction, surrogate, private, line ends
 WIDEST = 10_000  # columns of a table that goes to a file or a pipe, where nothing may be folded
 
 Row = Mapping[str, object] | Sequence[object]
@@ -177,5 +175,4 @@ def terminal_cell(value: object) -> str:
 
 def showable(text: str) -> str:
     """Return the text without what could move the cursor, turn the direction of writing or break the line."""
-    spaced = text.replace("\r\n", " ").replace("\n", " ").replace("\t", " ")
-    return "".join(character for character in spaced if unicodedata.category(character) not in UNSHOWABLE)
+    return "".join(each if each.isprintable() else " " for each in text if each.isprintable() or each.isspace())

@@ -112,7 +112,12 @@ class Section(BaseModel):
     """One table of the settings file; a key that it does not know is a fault."""
 
     model_config = ConfigDict(
-        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, arbitrary_types_allowed=True
+        frozen=True,
+        extra="forbid",
+        strict=True,
+        allow_inf_nan=False,
+        arbitrary_types_allowed=True,
+        hide_input_in_errors=True,  # a traceback must not show secrets either
     )
 
 

@@ -205,7 +205,7 @@ def canonical(value: object) -> object:
         case None | bool() | int() | str():
             return value
         case float():
-            return f"{value:g}"
+            return int(value) if value.is_integer() else value
         case Mapping():
             return {str(key): canonical(item) for key, item in value.items()}
         case tuple() | list():

@@ -39,7 +39,7 @@ def read(path: Path | None, environ: Mapping[str, str]) -> Raw:
     """Return what the file and the environment say; raise ConfigError when the file is missing or is not TOML."""
     file = file_to_read(path, environ)
     raw = Raw(tables=toml_in(file) if file else {}, file=file)
-    given = {name: value for name, value in environ.items() if name.upper().startswith(PREFIX)}
+    given = {name: value for name, value in environ.items() if name.startswith(PREFIX)}
     for name in sorted(given):
         overlay(raw, name, given[name])
     return raw

@@ -1,0 +1,123 @@
+"""Results on stdout as table, JSON and CSV: exact, and safe to look at."""
+
+import csv
+import io
+import json
+from datetime import UTC, date, datetime, time, timedelta, timezone
+from decimal import Decimal
+from enum import StrEnum
+
+import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from etl.cli.output import Format, remark, show, show_card, showable
+
+
+class Side(StrEnum):
+    BUY = "Buy"
+
+
+COLUMNS = ["trade_id", "amount", "day", "at", "live", "side", "tags", "note"]
+ROWS = [
+    ("FXI1", Decimal("1000000.10"), date(2026, 3, 2), datetime(2026, 3, 2, 21, 59, 58, tzinfo=UTC), True, Side.BUY,
+     ("a", "b"), None),
+    ("FXI22", Decimal("-1E+3"), date(2026, 3, 2), datetime(2026, 3, 2, 17, tzinfo=timezone(timedelta(hours=-5))),
+     False, Side.BUY, (), "x,\"y\"\nz"),
+]  # fmt: skip
+
+
+def test_json_is_exact(capsys):
+    show(ROWS, COLUMNS, Format.JSON)
+
+    first, second = json.loads(capsys.readouterr().out)
+    assert first == {
+        "trade_id": "FXI1", "amount": "1000000.10", "day": "2026-03-02", "at": "2026-03-02T21:59:58Z", "live": True,
+        "side": "Buy", "tags": ["a", "b"], "note": None,
+    }  # fmt: skip
+    assert (second["amount"], second["at"]) == ("-1000", "2026-03-02T22:00:00Z")
+
+
+def test_csv_is_exact(capsys):
+    show(ROWS, COLUMNS, Format.CSV)
+
+    header, first, second = csv.reader(io.StringIO(capsys.readouterr().out))
+    assert header == COLUMNS
+    assert first == ["FXI1", "1000000.10", "2026-03-02", "2026-03-02T21:59:58Z", "true", "Buy", '["a", "b"]', ""]
+    assert second[-1] == 'x,"y"\nz'
+
+
+def test_a_table_is_not_folded_in_a_pipe_and_amounts_stand_right(capsys):
+    show([("a" * 300, Decimal("1.5")), ("b", Decimal("1000.25"))], ["name", "amount"])
+
+    header, _, first, second = capsys.readouterr().out.splitlines()
+    assert header.split() == ["name", "amount"]
+    assert first == "a" * 300 + "       1.5"
+    assert second.endswith("   1000.25")
+    assert len(first) == len(second)
+
+
+def test_a_table_shows_markup_and_control_characters_as_nothing_special(capsys):
+    show([["[red]x[/red]\x1b[2J\r\n\u202ey\ud800"]], ["vendor_text"])
+
+    assert capsys.readouterr().out.splitlines()[-1] == "[red]x[/red][2J  y"
+
+
+def test_rows_may_be_mappings(capsys):
+    show([{"b": 2, "a": 1, "c": 3}], ["a", "b"], Format.CSV)
+
+    assert capsys.readouterr().out == "a,b\n1,2\n"
+
+
+def test_no_rows_are_an_empty_array_a_header_or_a_remark(capsys):
+    show([], ["a"], Format.JSON)
+    assert json.loads(capsys.readouterr().out) == []
+    show([], ["a"], Format.CSV)
+    assert capsys.readouterr().out == "a\n"
+    show([], ["a"])
+    assert capsys.readouterr() == ("", "nothing to show\n")
+
+
+def test_a_card_has_a_line_for_each_value(capsys):
+    show_card({"state": "open", "opened_at": datetime(2026, 3, 2, tzinfo=UTC), "cut": time(17)})
+    assert capsys.readouterr().out == "state      open\nopened_at  2026-03-02T00:00:00Z\ncut        17:00\n"
+    show_card({"amount": Decimal("1.10"), "n": 3}, Format.JSON)
+    assert json.loads(capsys.readouterr().out) == {"amount": "1.10", "n": 3}
+    show_card({"amount": Decimal("1.10")}, Format.CSV)
+    assert capsys.readouterr().out == "key,value\namount,1.10\n"
+
+
+def test_remarks_go_to_stderr(capsys):
+    remark("first\x1b[0m\nsecond")
+
+    assert capsys.readouterr() == ("", "first[0m\nsecond\n")
+
+
+@pytest.mark.parametrize("fmt", [Format.JSON, Format.CSV])
+@given(value=st.decimals(allow_nan=False, allow_infinity=False, places=20))
+@hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
+def test_an_amount_comes_back_digit_for_digit(capsys, fmt, value):
+    show([[value]], ["amount"], fmt)
+
+    out = capsys.readouterr().out
+    read = json.loads(out)[0]["amount"] if fmt is Format.JSON else out.splitlines()[1]
+    assert Decimal(read).as_tuple() == value.as_tuple()
+
+
+@given(text=st.text(st.characters()))
+def test_nothing_on_the_terminal_can_move_the_cursor(text):
+    shown = showable(text)
+
+    assert shown.isprintable()
+    shown.encode("utf-8")
+
+
+@given(text=st.text(st.characters()))
+@hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_text_of_the_vendor_comes_back_from_json(capsys, text):
+    show([[text]], ["note"], Format.JSON)
+
+    out = capsys.readouterr().out
+    out.encode("utf-8")
+    assert json.loads(out) == [{"note": text}]
