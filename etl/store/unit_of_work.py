@@ -8,7 +8,7 @@ from functools import cached_property
 
 from sqlalchemy import Connection
 
-from etl.store.database import Database, commit
+from etl.store.database import Database, commit, translating
 from etl.store.repositories.answers import AnswerRepository
 from etl.store.repositories.attention import AttentionRepository
 from etl.store.repositories.book import BookRepository
@@ -50,7 +50,7 @@ class UnitOfWork:
     @contextmanager
     def savepoint(self) -> Iterator[None]:
         """Undo what is done inside when it raises, and only that."""
-        with self._connection.begin_nested():
+        with translating(), self._connection.begin_nested():
             yield
 
     def commit(self) -> None:

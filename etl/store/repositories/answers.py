@@ -46,21 +46,30 @@ def message_id(poll_id: int, place: int) -> int:
     return poll_id * MESSAGES_A_POLL + place
 
 
+def poll_of(message: int) -> int:
+    """Return the poll that brought the message of this number."""
+    return message // MESSAGES_A_POLL
+
+
 class AnswerRepository:
     """The landed bytes."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def unbooked(self, feed_id: int, limit: int) -> list[LandedAnswer]:
-        """Return the oldest answers that wait for booking, in the order in which they were polled."""
-        oldest = (
-            select(UnbookedRow.poll_id, UnbookedRow.opened_at, UnbookedRow.drain_id)
-            .where(UnbookedRow.feed_id == feed_id)
-            .order_by(UnbookedRow.poll_id)
-            .limit(limit)
-        )
-        waiting = {poll_id: (opened_at, drain_id) for poll_id, opened_at, drain_id in self._connection.execute(oldest)}
+    def unbooked(self, feed_id: int, size: int) -> list[LandedAnswer]:
+        """Return the oldest answers that wait for booking, in the order in which they were polled.
+
+        They are of one drain, and together about `size` bytes: one at least, however large.
+        """
+        columns = (UnbookedRow.poll_id, UnbookedRow.opened_at, UnbookedRow.drain_id, UnbookedRow.length)
+        oldest = select(*columns).where(UnbookedRow.feed_id == feed_id).order_by(UnbookedRow.poll_id).limit(200)
+        waiting: dict[int, tuple[datetime, int]] = {}
+        for poll_id, opened_at, drain_id, length in self._connection.execute(oldest).all():
+            size -= length
+            if waiting and (size < 0 or drain_id != next(iter(waiting.values()))[1]):
+                break
+            waiting[poll_id] = (opened_at, drain_id)
         if not waiting:
             return []
         days = [opened_at for opened_at, _ in waiting.values()]

@@ -60,7 +60,7 @@ class Known(msgspec.Struct, frozen=True):
     """A trade that is in the book: its current version, and the content of every version by its hash."""
 
     version: int
-    hashes: Mapping[bytes, int]
+    hashes: dict[bytes, int]
 
 
 class BookedVersion(msgspec.Struct, frozen=True):

@@ -1,0 +1,189 @@
+"""From landed answers to trades: cut, read, decide, write; in batches, each one transaction."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from threading import Event
+
+import msgspec
+import structlog
+
+from etl import metrics
+from etl.clock import Clock
+from etl.domain.fields import RULES, Reading
+from etl.domain.position import net
+from etl.domain.trade import Fault, Rejected, Trade
+from etl.errors import BookingHeldError, ContentRefusedError
+from etl.pipeline.decide import Decider, Decisions
+from etl.pipeline.reading import ReadMessage, messages_in
+from etl.store.repositories.answers import LandedAnswer, poll_of
+from etl.store.repositories.feeds import BookerState
+from etl.store.unit_of_work import OpenWork, UnitOfWork
+
+log = structlog.get_logger()
+
+
+class BookedFeed(msgspec.Struct, frozen=True):
+    """What booking must know of a feed."""
+
+    feed_id: int
+    name: str
+    reading: Reading
+    batch_bytes: int = 1_000_000
+    conflicts_before_hold: int = 20
+
+
+class Booker:
+    """Books what has landed for one feed. Any number may try; the row lock lets one at a time work."""
+
+    def __init__(self, feed: BookedFeed, open_work: OpenWork, clock: Clock) -> None:
+        self._feed, self._open_work, self._clock = feed, open_work, clock
+        self._drift_said: set[str] = set()
+
+    def book(self, stop: Event | None = None) -> Counter[str]:
+        """Book until nothing waits, or until told to stop after the present batch; return the counts by outcome.
+
+        Raises BookingHeldError, DatabaseAwayError. What was committed stays booked.
+        """
+        counts: Counter[str] = Counter()
+        while not (stop and stop.is_set()):
+            batch = self._book_batch()
+            if batch is None:
+                break
+            counts += batch
+        return counts
+
+    def _book_batch(self) -> Counter[str] | None:
+        """Book the oldest answers of one drain, in one transaction; None where none wait."""
+        started = self._clock.monotonic()
+        with self._open_work() as work:
+            state = work.feeds.lock_booker(self._feed.feed_id)
+            if state.held_at is not None:
+                raise BookingHeldError(_held(self._feed.name, state.held_reason))
+            answers = work.answers.unbooked(self._feed.feed_id, self._feed.batch_bytes)
+            if not answers:
+                return None
+            messages = [message for answer in answers for message in messages_in(answer, self._feed.reading)]
+            counts = self._write(work, messages)
+            after = _advanced(state, answers[0], counts)
+            reason = self._reason_to_hold(after)
+            if reason is None:
+                work.feeds.note_booking(self._feed.feed_id, after)
+                work.answers.mark_booked(self._feed.feed_id, [answer.poll_id for answer in answers])
+                work.commit()
+        if reason is not None:
+            self._hold(after, reason)
+        self._measure(messages, counts, started)
+        return counts
+
+    def _write(self, work: UnitOfWork, messages: Sequence[ReadMessage]) -> Counter[str]:
+        """Write what the messages mean; a message that the database refuses becomes an exception item, alone."""
+        try:
+            with work.savepoint():
+                decisions = self._decide(work, messages)
+                self._store(work, decisions)
+                return decisions.counts
+        except ContentRefusedError as error:
+            if len(messages) == 1:
+                return self._except(work, messages[0], error)
+        half = len(messages) // 2
+        return self._write(work, messages[:half]) + self._write(work, messages[half:])
+
+    def _decide(self, work: UnitOfWork, messages: Sequence[ReadMessage]) -> Decisions:
+        feed_id = self._feed.feed_id
+        ids = {message.says.trade_id for message in messages if isinstance(message.says, Trade)}
+
+        def load(trade_id: str, version: int) -> Trade:
+            return work.book.versions(feed_id, [(trade_id, version)])[trade_id, version]
+
+        decider = Decider(
+            feed_id, self._feed.reading, self._clock.now(), known=work.book.known(feed_id, ids), load=load,
+            said_before=lambda trade_id, wanted: said_before(work, self._feed, trade_id, wanted),
+        )  # fmt: skip
+        return decider.decide(messages)
+
+    def _store(self, work: UnitOfWork, decisions: Decisions) -> None:
+        feed_id, now = self._feed.feed_id, self._clock.now()
+        work.answers.add_messages(decisions.messages)
+        work.attention.open_exceptions(feed_id, decisions.exceptions, now)
+        self._note_drift(work, decisions)
+        work.book.add(feed_id, decisions.versions)
+        work.book.move_positions(feed_id, net(decisions.moves))
+        for trade_id, evidence in decisions.conflicts:
+            work.attention.found_conflict(feed_id, trade_id, evidence, now)
+
+    def _except(self, work: UnitOfWork, message: ReadMessage, error: ContentRefusedError) -> Counter[str]:
+        fault = Fault("(message)", None, str(error))
+        refused = msgspec.structs.replace(message, says=Rejected((fault,)))
+        decisions = self._decide(work, [refused])
+        self._store(work, decisions)
+        return decisions.counts
+
+    def _note_drift(self, work: UnitOfWork, decisions: Decisions) -> None:
+        """Say once, for ever, when messages begin to carry a field that we have no column for."""
+        seen = {
+            name: version.message_id or 0
+            for version in decisions.versions
+            for name in version.trade.attributes
+            if name not in RULES and name not in self._drift_said
+        }
+        for name in work.feeds.new_fields(self._feed.feed_id, seen, self._clock.now()):
+            log.warning("drift.new_field", feed=self._feed.name, field=name, message_id=seen[name])
+        self._drift_said.update(seen)
+
+    def _reason_to_hold(self, state: BookerState) -> str | None:
+        if state.conflicts <= self._feed.conflicts_before_hold or state.drain_id == state.released_drain_id:
+            return None
+        return f"{state.conflicts} trades of drain {state.drain_id} came with other economics than those booked"
+
+    def _hold(self, state: BookerState, reason: str) -> None:
+        """Keep that booking waits for a person; the batch itself is undone, and its answers stay landed."""
+        with self._open_work() as work:
+            before = work.feeds.lock_booker(self._feed.feed_id)
+            at = self._clock.now()
+            held = msgspec.structs.replace(before, drain_id=state.drain_id, held_at=at, held_reason=reason)
+            work.feeds.note_booking(self._feed.feed_id, held)
+            work.commit()
+        log.error("book.held", feed=self._feed.name, reason=reason)
+        raise BookingHeldError(_held(self._feed.name, reason))
+
+    def _measure(self, messages: Sequence[ReadMessage], counts: Counter[str], started: float) -> None:
+        for outcome, count in counts.items():
+            metrics.TRADES_BOOKED.labels(self._feed.name, outcome).inc(count)
+        metrics.PAGE_SECONDS.labels("book").observe(self._clock.monotonic() - started)
+        newest = [m.says.executed_at for m in messages if isinstance(m.says, Trade) and m.says.executed_at][-1:]
+        for executed_at in newest:  # one a batch is enough to see the delay
+            metrics.EXECUTION_TO_BOOK_SECONDS.observe(max(0.0, (self._clock.now() - executed_at).total_seconds()))
+
+
+def said_before(work: UnitOfWork, feed: BookedFeed, trade_id: str, wanted: bytes) -> int | None:
+    """Return the version whose landed bytes have this content under today's settings, or None.
+
+    The stored hashes were made under the settings of their day; a field ignored since then changes them.
+    """
+    behind = work.book.messages_behind(feed.feed_id, trade_id)
+    answers = work.answers.answers_of(poll_of(number) for number in behind.values())
+    for version, number in behind.items():
+        answer = answers.get(poll_of(number))
+        for message in messages_in(answer, feed.reading) if answer else ():
+            if message.message_id == number and message.content_hash == wanted:
+                return version
+    return None
+
+
+def _advanced(state: BookerState, answer: LandedAnswer, counts: Counter[str]) -> BookerState:
+    same = state.drain_id == answer.drain_id
+    return msgspec.structs.replace(
+        state,
+        drain_id=answer.drain_id,
+        conflicts=(state.conflicts if same else 0) + counts["conflict"],
+        enriched=(state.enriched if same else 0) + counts["enriched"],
+    )
+
+
+def _held(feed: str, reason: str | None) -> str:
+    return (
+        f"feed {feed}: booking waits for a person: {reason}. Landing goes on. Look at the conflicts "
+        f"(stp-etl messages, reporting.break), then let them pass: stp-etl feeds resume {feed} --reason TEXT"
+    )

@@ -1,0 +1,241 @@
+"""The way of a page into the database: intent, ask, land; one commit a page (design.md §3)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from threading import Event
+from typing import TypeVar
+
+import structlog
+
+from etl import metrics
+from etl.clock import Clock
+from etl.domain.calendar import trade_day
+from etl.errors import CommitUnknownError, DatabaseAwayError, FenceLostError, VendorRefusedError
+from etl.pipeline.backoff import Pauses
+from etl.pipeline.drain import Drained, Intent, Leadership, PolledFeed, has_bytes_to_keep, landing_of, refusal
+from etl.store.repositories.polls import Ending, Landing, OpenPoll
+from etl.store.unit_of_work import OpenWork, UnitOfWork
+from etl.vendor.feed import Cause, PollOutcome, PollTicket, QueueAnswer, TradeFeed
+
+TICKET_LIFE_S = 2.0  # law 12
+HALVING = (Cause.TIMEOUT, Cause.TOO_LARGE)  # answers that a smaller page may bring through
+UNSENT_AGAIN = (Cause.TICKET_EXPIRED, Cause.NO_SESSION)  # worth another poll at once
+TRIES_UNSENT = 3
+
+log = structlog.get_logger()
+T = TypeVar("T")
+
+
+class Poller:
+    """Empties the queue of one feed into the database. One thread at a time may drain."""
+
+    def __init__(
+        self, feed: PolledFeed, vendor: TradeFeed, open_work: OpenWork, *,
+        clock: Clock, new_id: Callable[[], str], lease: Leadership, stop: Event,
+        on_landed: Callable[[], None] = lambda: None,
+    ) -> None:  # fmt: skip
+        self._feed, self._vendor, self._open_work = feed, vendor, open_work
+        self._clock, self._new_id, self._lease, self._stop = clock, new_id, lease, stop
+        self._on_landed = on_landed
+        self._pauses = Pauses(clock, feed.pause_min_s, feed.pause_max_s)
+        self._page_size = feed.page_size
+
+    @property
+    def resting_s(self) -> float:
+        """Return for how many seconds more no request is sent, after something went wrong."""
+        return self._pauses.left_s
+
+    def drain(self) -> Drained:
+        """Ask until the queue is proven empty, something is in doubt, or we are told to stop.
+
+        Raises VendorAwayError and VendorRefusedError (no session), DatabaseAwayError, FenceLostError.
+        """
+        drained = Drained()
+        if self._stop.is_set() or self.resting_s > 0:
+            return drained
+        try:
+            self._vendor.ensure_session()
+            intent: Intent | None = self._open(0)
+            tries = TRIES_UNSENT
+            while intent is not None:
+                answer = self._ask(intent)
+                tries = TRIES_UNSENT if answer.outcome is PollOutcome.PAGE else tries - 1
+                intent = self._settle(intent.poll, answer, drained, tries)
+        except Exception:
+            self._pauses.longer()
+            raise
+        self._note_end(drained)
+        return drained
+
+    def _open(self, drain_id: int) -> Intent:
+        """Commit the intent (law 2). Raises FenceLostError when we do not lead any more."""
+        if not self._lease.held:
+            raise FenceLostError(f"feed {self._feed.name}: the lease is not ours; no poll is opened")
+        now = self._clock.now()
+        first_doubt = trade_day(now) - timedelta(days=self._feed.history_days)
+        wanted = OpenPoll(
+            self._feed.feed_id, 0, self._new_id(), self._lease.epoch, drain_id, now, first_doubt, self._page_size
+        )
+        started = self._clock.monotonic()
+        with self._open_work() as work:
+            poll = work.polls.open(wanted)
+            expires_at = self._clock.boottime() + TICKET_LIFE_S
+            work.commit()
+        metrics.PAGE_SECONDS.labels("intent").observe(self._clock.monotonic() - started)
+        if poll is None:
+            raise FenceLostError(f"feed {self._feed.name}: another instance leads it; no poll is opened")
+        return Intent(poll, PollTicket(poll.poll_id, poll.request_id, expires_at))
+
+    def _ask(self, intent: Intent) -> QueueAnswer:
+        """Send the one request of this poll; never again, whatever comes (law 3)."""
+        if self._stop.is_set() or not self._lease.held:
+            why = "told to stop" if self._stop.is_set() else "the lease is not ours any more"
+            return QueueAnswer(PollOutcome.NOT_SENT, "stopped", why)
+        try:
+            self._vendor.ensure_session()
+        except Exception:
+            self._close(intent.poll, QueueAnswer(PollOutcome.NOT_SENT, Cause.NO_SESSION, "no session with the vendor"))
+            raise
+        started = self._clock.monotonic()
+        answer = self._vendor.next_page(intent.ticket, intent.poll.max_count)
+        metrics.PAGE_SECONDS.labels("ask").observe(self._clock.monotonic() - started)
+        metrics.POLLS.labels(self._feed.name, answer.outcome).inc()
+        return answer
+
+    def _settle(self, poll: OpenPoll, answer: QueueAnswer, drained: Drained, tries: int) -> Intent | None:
+        """Land what came, write the outcome, and return the next poll of the drain, or None at its end."""
+        drained.outcome, drained.cause, drained.detail = answer.outcome, answer.cause, answer.detail
+        drained.polls += 1
+        drained.retry_after_s = answer.retry_after_s or 0.0
+        match answer.outcome:
+            case PollOutcome.PAGE:
+                return self._land_page(poll, answer, drained)
+            case PollOutcome.EMPTY:
+                self._close(poll, answer)
+                metrics.LAST_EMPTY_TIMESTAMP_SECONDS.labels(self._feed.name).set(self._clock.now().timestamp())
+                return None
+            case PollOutcome.REFUSED:
+                self._close(poll, answer)
+                if answer.cause != Cause.HTTP_401 or tries < TRIES_UNSENT - 1:
+                    raise VendorRefusedError(refusal(self._feed.name, answer))
+                self._vendor.forget_session()
+                self._vendor.ensure_session()
+                return self._open(poll.drain_id)
+            case PollOutcome.NOT_SENT:
+                self._close(poll, answer)
+                again = answer.cause in UNSENT_AGAIN and tries > 0
+                return self._open(poll.drain_id) if again else None
+            case PollOutcome.IN_DOUBT:
+                self._close(poll, answer)
+                log.error(
+                    "poll.in_doubt", feed=self._feed.name, poll_id=poll.poll_id, request_id=poll.request_id,
+                    cause=str(answer.cause), detail=answer.detail, doubt_from=poll.doubt_from.isoformat(),
+                )  # fmt: skip
+                return None
+
+    def _land_page(self, poll: OpenPoll, answer: QueueAnswer, drained: Drained) -> Intent | None:
+        """Land a page and open the next poll in the same commit; on a stop close the poll without a next one."""
+        landing = landing_of(answer)
+        drained.pages += 1
+        drained.messages += landing.messages
+        started = self._clock.monotonic()
+        if self._stop.is_set() or not self._lease.held:
+            self._close(poll, answer)
+            following = None
+        else:
+            following = self._land_and_open_next(poll, landing)
+        metrics.PAGE_SECONDS.labels("land").observe(self._clock.monotonic() - started)
+        metrics.MESSAGES_LANDED.labels(self._feed.name).inc(landing.messages)
+        self._on_landed()
+        return following
+
+    def _land_and_open_next(self, poll: OpenPoll, landing: Landing) -> Intent:
+        next_request_id = self._new_id()
+        lost_reply = False
+
+        def land(work: UnitOfWork) -> Intent | None:
+            nonlocal lost_reply
+            at, expires_at = self._clock.now(), self._clock.boottime() + TICKET_LIFE_S
+            following = work.polls.land_and_open_next(poll, landing, at=at, next_request_id=next_request_id)
+            lost_reply = following is None and work.polls.find_open(poll, next_request_id) is not None
+            if following is None:
+                return None
+            return Intent(following, PollTicket(following.poll_id, next_request_id, expires_at))
+
+        following = self._until_landed(poll, land)
+        if following is not None:
+            return following
+        if lost_reply:  # an earlier try had landed it and opened that poll; nothing was sent under it
+            self._close_unsent(poll, next_request_id)
+            return self._open(poll.drain_id)
+        raise FenceLostError(f"feed {self._feed.name}: another instance leads it; the answer in hand is landed")
+
+    def _close(self, poll: OpenPoll, answer: QueueAnswer) -> None:
+        """Land the bytes of the answer, if any, and write the poll's outcome, in one commit."""
+        landing = landing_of(answer) if has_bytes_to_keep(answer) else None
+        ending = Ending(
+            answer.outcome, answer.cause, answer.detail or None, answer.status, answer.vendor_date,
+            messages=landing.messages if landing else 0,
+        )  # fmt: skip
+
+        def close(work: UnitOfWork) -> None:
+            at = self._clock.now()
+            if landing is not None:
+                work.polls.land(poll, landing, at)
+            work.polls.close(poll, ending, at)
+            if answer.exchange is not None:
+                values = {
+                    "poll_id": poll.poll_id, "request_id": poll.request_id, "occurred_at": at,
+                    "status": answer.status, "reason_code": answer.reason_code,
+                    "exchange": answer.exchange.replace("\0", "\\0"),
+                }  # fmt: skip
+                work.attention.add_incident(poll.feed_id, values)
+
+        self._until_landed(poll, close)
+        if landing is not None and landing.bookable:
+            self._on_landed()
+
+    def _close_unsent(self, poll: OpenPoll, request_id: str) -> None:
+        with self._open_work() as work:
+            unsent = work.polls.find_open(poll, request_id)
+            if unsent is not None:
+                ending = Ending(PollOutcome.NOT_SENT, "commit_unknown", "the reply to its opening was lost")
+                work.polls.close(unsent, ending, self._clock.now())
+            work.commit()
+
+    def _until_landed(self, poll: OpenPoll, work_on: Callable[[UnitOfWork], T]) -> T:
+        """Commit the work, however long the database stays away: the answer in hand exists nowhere else.
+
+        On a stop it is tried for the grace period and then given up: DatabaseAwayError, and the poll is in doubt.
+        """
+        pauses = Pauses(self._clock, 0.05, 5.0)
+        given_up_at: float | None = None
+        while True:
+            try:
+                with self._open_work() as work:
+                    result = work_on(work)
+                    work.commit()
+                return result
+            except (DatabaseAwayError, CommitUnknownError) as error:
+                log.warning("poll.landing_waits", feed=self._feed.name, poll_id=poll.poll_id, error=str(error))
+            if self._stop.is_set():
+                given_up_at = given_up_at or self._clock.monotonic() + self._feed.grace_s
+                if self._clock.monotonic() > given_up_at:
+                    raise DatabaseAwayError(
+                        f"feed {self._feed.name}: the answer of poll {poll.poll_id} (request id {poll.request_id}) "
+                        f"could not be stored within {self._feed.grace_s:.0f} s of the stop; it counts as in doubt"
+                    )
+            pauses.longer()
+            self._clock.wait(Event(), pauses.left_s)
+
+    def _note_end(self, drained: Drained) -> None:
+        """Rest after trouble, take smaller pages after an answer that was too slow or too large, and recover."""
+        if drained.outcome is PollOutcome.EMPTY:
+            self._pauses.none()
+            self._page_size = min(self._feed.page_size, self._page_size * 2)
+        elif drained.outcome in (PollOutcome.IN_DOUBT, PollOutcome.NOT_SENT) and drained.cause != "stopped":
+            self._pauses.longer(drained.retry_after_s)
+        if drained.cause in HALVING:
+            self._page_size = max(1, self._page_size // 2)
