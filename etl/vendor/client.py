@@ -44,7 +44,8 @@ class VendorClient:
         self._endpoint, self._clock, self._new_id = endpoint, clock, new_id
         self._queue_wire = Wire(endpoint, clock)
         self._wire = Wire(endpoint, clock)
-        self._session = Session(endpoint, clock, self._wire, new_id)
+        self._session_wire = Wire(endpoint, clock)  # a slow question must not keep a poll from renewing
+        self._session = Session(endpoint, clock, self._session_wire, new_id)
         self._queue_requests: dict[int, requests.PreparedRequest] = {}
         self._used_tickets: dict[tuple[int, str], float] = {}
         self._tickets_lock = Lock()
@@ -160,8 +161,8 @@ class VendorClient:
 
     def close(self) -> None:
         """Close every connection."""
-        self._queue_wire.close()
-        self._wire.close()
+        for wire in (self._queue_wire, self._wire, self._session_wire):
+            wire.close()
 
     def _exchange(
         self, method: str, path: str, query: Mapping[str, str | int] | None = None, body: bytes | None = None
@@ -197,7 +198,8 @@ class VendorClient:
         """Remember that the ticket is used; return False when it was before. Expired ones need no memory."""
         boottime, key = self._clock.boottime(), (ticket.poll_id, ticket.request_id)
         with self._tickets_lock:
-            self._used_tickets = {each: end for each, end in self._used_tickets.items() if end >= boottime}
+            while self._used_tickets and next(iter(self._used_tickets.values())) < boottime:
+                del self._used_tickets[next(iter(self._used_tickets))]
             if key in self._used_tickets:
                 return False
             self._used_tickets[key] = ticket.expires_at

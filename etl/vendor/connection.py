@@ -14,6 +14,7 @@ from typing import Any, cast
 
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.exceptions import ClosedPoolError
 from urllib3.response import HTTPResponse
 from urllib3.util import make_headers, parse_url
 
@@ -143,9 +144,10 @@ class Pool(HTTPConnectionPool):
 
     def drop(self) -> None:
         """Close the connection that waits for the next request."""
-        connection = super()._get_conn()
-        connection.close()
-        self._put_conn(connection)
+        with contextlib.suppress(ClosedPoolError):  # closed for good meanwhile: nothing is left to drop
+            connection = super()._get_conn()
+            connection.close()
+            self._put_conn(connection)
 
 
 class TlsPool(Pool, HTTPSConnectionPool):

@@ -8,6 +8,7 @@ import ssl
 from collections.abc import Iterator
 from typing import NamedTuple
 
+import requests
 from urllib3 import exceptions as urllib3_errors
 
 from etl.errors import TicketExpiredError
@@ -28,6 +29,8 @@ def failure_before_sending(error: Exception) -> Failure:
         match each:
             case TicketExpiredError():
                 return Failure(Cause.TICKET_EXPIRED, str(each))
+            case urllib3_errors.ProxyError():
+                return Failure(Cause.PROXY, f"the proxy did not connect us: {_reason(found)}")
             case ssl.SSLCertVerificationError():
                 return Failure(
                     Cause.TLS,
@@ -42,8 +45,6 @@ def failure_before_sending(error: Exception) -> Failure:
                 pass
     for each in found:
         match each:
-            case urllib3_errors.ProxyError():
-                return Failure(Cause.PROXY, f"the proxy did not connect us: {_reason(found)}")
             case urllib3_errors.ConnectTimeoutError() | TimeoutError() | urllib3_errors.TimeoutError():
                 return Failure(Cause.CONNECT_TIMEOUT, "the vendor's server did not accept a connection in time")
             case ConnectionRefusedError():
@@ -68,7 +69,7 @@ def failure_after_sending(error: Exception) -> Failure:
                 pass
     if any(isinstance(each, OSError) for each in found):
         return Failure(Cause.RESET, f"the connection was lost before the answer was whole: {_reason(found)}")
-    return Failure(Cause.NOT_HTTP, f"what arrived is not an HTTP answer: {type(found[-1]).__name__}")
+    return Failure(Cause.NOT_HTTP, f"what arrived is not an HTTP answer: {_kind(found)}")
 
 
 def _unfolded(error: BaseException) -> Iterator[BaseException]:
@@ -78,7 +79,8 @@ def _unfolded(error: BaseException) -> Iterator[BaseException]:
         each = waiting.pop(0)
         if id(each) not in seen:
             seen.add(id(each))
-            yield each
+            if not isinstance(each, requests.RequestException):  # these are all OSErrors, and say nothing more
+                yield each
             inner = [each.__cause__, each.__context__, getattr(each, "reason", None), *each.args]
             waiting += [one for one in inner if isinstance(one, BaseException)]
 
@@ -92,4 +94,8 @@ def _reason(found: list[BaseException]) -> str:
             return each.strerror
         if type(each) is OSError and each.args and isinstance(each.args[0], str):
             return each.args[0]  # "Tunnel connection failed: 407 …" has no number
-    return type(found[-1]).__name__
+    return _kind(found)
+
+
+def _kind(found: list[BaseException]) -> str:
+    return type(found[-1]).__name__ if found else "unknown"

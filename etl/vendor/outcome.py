@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from typing import NamedTuple, assert_never
 
 import msgspec
@@ -19,6 +20,7 @@ from etl.vendor.transport import Exchange
 SHOWN_WHOLE = MIB
 SHOWN_OF_LARGER = 64 * 1024
 WORDS_AT_MOST = 500
+LONGEST_WAIT_S = 86_400.0
 _REFUSALS = {400: Cause.HTTP_400, 401: Cause.HTTP_401, 404: Cause.HTTP_404}
 _DOUBTFUL = {
     429: Cause.HTTP_429,
@@ -46,17 +48,16 @@ def outcome_of(exchange: Exchange, request_id: str, now: datetime, hide: Callabl
     outcome, cause, detail = verdict_on(exchange, request_id)
     message, reason_code = words_of(exchange) if exchange.status != 200 else ("", None)
     date = vendor_date_of(exchange)
-    arrived = exchange.status is not None
     return QueueAnswer(
         outcome=outcome,
         cause=cause,
-        detail=hide(f"{detail}: {message}" if detail and message else detail or message),
+        detail=hide(": ".join(filter(None, (detail, message)))),
         status=exchange.status,
-        body=exchange.body if arrived else None,
+        body=None if exchange.status is None else exchange.body,
         complete=exchange.complete,
-        content_type=exchange.headers.get("Content-Type"),
-        content_encoding=exchange.headers.get("Content-Encoding"),
-        request_id_echo=exchange.headers.get("X-Request-ID"),
+        content_type=_header(exchange, "Content-Type"),
+        content_encoding=_header(exchange, "Content-Encoding"),
+        request_id_echo=_header(exchange, "X-Request-ID"),
         vendor_date=date,
         retry_after_s=retry_after_s(exchange, date or now),
         reason_code=hide(reason_code) if reason_code else None,
@@ -140,7 +141,9 @@ def echoes_another(exchange: Exchange, request_id: str) -> bool:
 
 
 def words_of(exchange: Exchange) -> tuple[str, str | None]:
-    """Return the vendor's message and reason code, both optional, cut to a readable length (A9)."""
+    """Return the vendor's message and reason code, both optional, made fit to be shown (A9)."""
+    if len(exchange.body) > SHOWN_OF_LARGER:
+        return "", None
     try:
         said = msgspec.json.decode(exchange.body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -148,10 +151,7 @@ def words_of(exchange: Exchange) -> tuple[str, str | None]:
     if not isinstance(said, dict):
         return "", None
     message, code = said.get("message"), said.get("reasonCode")
-    return (
-        message[:WORDS_AT_MOST] if isinstance(message, str) else "",
-        code[:WORDS_AT_MOST] if isinstance(code, str) else None,
-    )
+    return _printable(message) if isinstance(message, str) else "", _printable(code) if isinstance(code, str) else None
 
 
 def vendor_date_of(exchange: Exchange) -> datetime | None:
@@ -160,21 +160,24 @@ def vendor_date_of(exchange: Exchange) -> datetime | None:
 
 
 def retry_after_s(exchange: Exchange, now: datetime) -> float | None:
-    """Return the seconds that Retry-After asks for, given as a number or as a date after `now`; None without one."""
+    """Return the seconds that Retry-After asks for, given as a number or as a date after `now`.
+
+    A day at most; None when it asks for nothing that can be read.
+    """
     text = exchange.headers.get("Retry-After", "").strip()
     if text.isascii() and text.isdigit():
-        return float(text)
+        return min(float(text), LONGEST_WAIT_S)
     until = _http_date(text)
-    return max(0.0, (until - now).total_seconds()) if until else None
+    return min(max(0.0, (until - now).total_seconds()), LONGEST_WAIT_S) if until else None
 
 
 def transcript(exchange: Exchange) -> str:
     """Return the full request and answer as text, for the vendor's support; headers that authenticate are hidden."""
     request, body = exchange.request, exchange.body
     shown = body if len(body) <= SHOWN_WHOLE else body[:SHOWN_OF_LARGER]
-    rest = [f"… and {len(body) - len(shown)} more bytes"] if len(shown) < len(body) else []
+    rest = [f"... and {len(body) - len(shown)} more bytes"] if len(shown) < len(body) else []
     sent = request.body if isinstance(request.body, bytes) else b""
-    return "\n".join(
+    text = "\n".join(
         [
             f"{request.method} {request.url} HTTP/1.1",
             *shown_headers(request.headers.items()),
@@ -187,6 +190,19 @@ def transcript(exchange: Exchange) -> str:
             *rest,
         ]
     )
+    return text.replace("\0", "\\x00")  # no text column can hold it
+
+
+def _header(exchange: Exchange, name: str) -> str | None:
+    value = exchange.headers.get(name)
+    return None if value is None else _printable(value)
+
+
+def _printable(text: str) -> str:
+    """Return foreign words fit for a log and a text column: no control characters, and not too long."""
+    if len(text) <= WORDS_AT_MOST and text.isprintable():
+        return text
+    return "".join(each if each.isprintable() else "?" for each in text[:WORDS_AT_MOST])
 
 
 def _cause_of(status: int) -> Cause:
@@ -195,9 +211,10 @@ def _cause_of(status: int) -> Cause:
     return _DOUBTFUL.get(status) or (Cause.HTTP_5XX if 500 <= status < 600 else Cause.HTTP_OTHER)
 
 
+@lru_cache(maxsize=8)  # a drain sees many answers of one second
 def _http_date(text: str) -> datetime | None:
     try:
         at = parsedate_to_datetime(text)
-    except ValueError:
+        return at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
         return None
-    return at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
