@@ -59,7 +59,7 @@ def options_of(arguments: Sequence[str], environment: Mapping[str, str]) -> Opti
         fault_kinds=tuple(filter(None, given.fault_kinds.split(","))),
         settings=settings,
     )
-    options.all_variants()
+    options.check()
     return options
 
 
@@ -79,13 +79,17 @@ def _time(text: str) -> time | datetime:
 
 
 def main() -> int:
-    """Play the vendor; returns 2 where the arguments make no sense."""
+    """Play the vendor; returns 1 where the port is taken, 2 where the arguments make no sense."""
     try:
         options = options_of(sys.argv[1:], os.environ)
     except ValueError as error:
         sys.stderr.write(f"etl.sandbox: {error}\n")
         return 2
-    serve(options)
+    try:
+        serve(options)
+    except OSError as error:
+        sys.stderr.write(f"etl.sandbox: {error}\n")
+        return 1
     return 0
 
 

@@ -110,8 +110,6 @@ class Plan:
         self._rate = rate
         self._draw = random.Random(f"faults/{seed}")
         self._kinds = tuple(kinds) or BY_CHANCE
-        for kind in self._kinds:
-            fault_of({"fault": kind})
 
     @property
     def active(self) -> bool:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time
 
+from etl.sandbox.faults import fault_of
 from etl.sandbox.variants import Variants
 
 START_TIME = time(15, 0)
@@ -64,6 +65,14 @@ class Options:
         named = {"token_life_s": self.token_life_s, "eligible_after_s": self.eligible_after_s}
         given = {name: value for name, value in named.items() if value is not None}
         return self.variants.changed({**given, **self.settings})
+
+    def check(self) -> None:
+        """Raise ValueError where a variant or a fault does not exist, or nobody may ask."""
+        self.all_variants()
+        for kind in self.fault_kinds:
+            fault_of({"fault": kind})
+        if not self.users:
+            raise ValueError("there is no user")
 
     def start(self) -> datetime | None:
         """Return the instant at which the vendor's clock begins, or None for the machine's."""

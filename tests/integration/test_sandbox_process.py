@@ -1,0 +1,178 @@
+"""The sandbox as a process: how it starts, what it shows, how it ends; and that one seed gives one world."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+import requests
+
+from etl.sandbox.options import Options, User
+from etl.sandbox.process import SandboxProcess, SandboxStartError
+from tests.integration.sandbox_client import START, Client
+
+SMALL = Options(trades=60, start_time=START)
+
+
+def is_alive(pid: int) -> bool:
+    return Path(f"/proc/{pid}").exists()
+
+
+def download(options: Options) -> bytes:
+    with SandboxProcess(options) as sandbox:
+        client = Client(sandbox.url, sandbox.control, sandbox.user)
+        client.login()
+        pages = [client.messages(25).content for _ in range(4)]
+        rest = [
+            client.get("/v2/positions", {"level": "ORG"}).content,
+            client.get("/custody/v2/account/balances").content,
+        ]
+        client.session.close()
+    return b"".join(pages + rest)
+
+
+def test_one_seed_gives_one_world():
+    world = download(SMALL)
+
+    assert download(SMALL) == world
+    assert download(replace(SMALL, seed=2)) != world
+
+
+def test_it_says_once_that_it_is_ready_and_ends_in_order_on_a_signal():
+    for number in (signal.SIGTERM, signal.SIGINT):
+        child = subprocess.Popen(
+            [sys.executable, "-m", "etl.sandbox", "--trades=10"],
+            stdout=subprocess.PIPE,
+            cwd=Path(__file__).parents[2],
+        )
+        assert child.stdout is not None
+        ready = json.loads(child.stdout.readline())
+        child.send_signal(number)
+        began = time.monotonic()
+        rest, _ = child.communicate(timeout=5)
+
+        assert list(ready) == ["event", "url", "user", "org"]
+        assert (ready["event"], ready["user"], ready["org"]) == ("sandbox.ready", "apiUser", "pfOrg")
+        assert ready["url"].startswith("http://127.0.0.1:")
+        assert (child.returncode, rest) == (0, b"")
+        assert time.monotonic() - began < 1
+
+
+def test_it_ends_within_a_second_while_somebody_waits_for_an_answer():
+    with SandboxProcess(SMALL) as sandbox:
+        client = Client(sandbox.url, sandbox.control, sandbox.user)
+        client.login()
+        host, port = sandbox.url.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port))) as waiting:
+            lines = ["GET /v2/trades/stp/messages HTTP/1.1", "Host: vendor", f"SSO_TOKEN: {client.token}"]
+            waiting.sendall("\r\n".join([*lines, "X-Sandbox-Fault: ghost;delay_s=60", "", ""]).encode())
+            time.sleep(0.2)
+            began = time.monotonic()
+            code = sandbox.stop()
+            took = time.monotonic() - began
+        client.session.close()
+
+    assert code == 0
+    assert took < 1
+
+
+def test_nothing_is_left_behind():
+    for end in ("stop", "kill"):
+        sandbox = SandboxProcess(SMALL).start()
+        pid = sandbox.pid
+        assert is_alive(pid)
+        getattr(sandbox, end)()
+        assert not is_alive(pid)
+        getattr(sandbox, end)()
+
+
+def test_the_end_of_the_block_ends_it_whatever_happens():
+    pids = []
+
+    def fail() -> None:
+        with SandboxProcess(SMALL) as sandbox:
+            pids.append(sandbox.pid)
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
+    assert [is_alive(pid) for pid in pids] == [False]
+
+
+def test_it_listens_on_loopback_alone():
+    with SandboxProcess(SMALL) as sandbox:
+        port = int(sandbox.url.rpartition(":")[2])
+        wanted = f":{port:04X}"
+        listening = [line.split() for line in Path("/proc/net/tcp").read_text(encoding="ascii").splitlines()[1:]]
+        found = {each[1] for each in listening if each[1].endswith(wanted) and each[3] == "0A"}
+
+    assert found == {f"0100007F{wanted}"}
+
+
+def test_secrets_are_not_arguments_of_the_process():
+    user = User("someone", "very secret", "ownOrg", hmac_secret="more secret")
+    with SandboxProcess(replace(SMALL, users=(user,))) as sandbox:
+        line = Path(f"/proc/{sandbox.pid}/cmdline").read_bytes()
+        client = Client(sandbox.url, sandbox.control, user)
+        assert client.login().status_code == 200
+        client.session.close()
+
+    assert b"secret" not in line
+    assert "secret" not in repr(sandbox.options)
+
+
+def test_a_port_that_is_taken_is_an_error_of_the_start(capfd):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with pytest.raises(SandboxStartError):
+            SandboxProcess(replace(SMALL, port=taken.getsockname()[1])).start()
+
+    assert "in use" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--variant", "no_such=1"], ["--variant", "contra=2"], ["--fault-kinds", "no_such", "--fault-rate=1"]]
+)
+def test_senseless_arguments_end_it_with_2(arguments):
+    child = subprocess.run(
+        [sys.executable, "-m", "etl.sandbox", *arguments],
+        cwd=Path(__file__).parents[2], capture_output=True, timeout=20, check=False,
+    )  # fmt: skip
+
+    assert (child.returncode, child.stdout) == (2, b"")
+    assert b"no such" in child.stderr or b"none of" in child.stderr
+
+
+def test_users_and_times_can_be_given_on_the_command_line():
+    arguments = ["--user=first", "--user=second:word:otherOrg", "--org=oneOrg", "--today=2024-03-13", "--trades=30"]
+    more = ["--token-life-s=0.5", "--variant=token_in=header", "--start-time=12:30", "--hmac-secret=key"]
+    child = subprocess.Popen(
+        [sys.executable, "-m", "etl.sandbox", *arguments, *more],
+        stdout=subprocess.PIPE,
+        cwd=Path(__file__).parents[2],
+        env={**os.environ, "STP_SANDBOX_PASSWORD": "from outside"},
+    )
+    assert child.stdout is not None
+    with child.stdout:
+        url = json.loads(child.stdout.readline())["url"]
+        logins = [
+            requests.post(f"{url}/v2/sso/login", json={"user": user, "pass": password, "org": org}, timeout=5)
+            for user, password, org in (("first", "from outside", "oneOrg"), ("second", "word", "otherOrg"))
+        ]
+        child.terminate()
+        child.wait(5)
+
+    for answer in logins:
+        assert answer.status_code == 200
+        assert "Set-Cookie" not in answer.headers
+        body = answer.json()
+        assert body["expiryTime"] - body["serverUTCTime"] == 500
+        assert datetime.fromtimestamp(body["serverUTCTime"] // 1000, UTC).isoformat().startswith("2024-03-13T12:30:")
