@@ -168,6 +168,7 @@ class FeedSettings(Section):
     non_deliverable_assets: Texts = ()
     balance_assets: Texts = ()
     ignored_in_comparison: Texts = ()
+    confirmed_assumptions: Texts = ()
     field_aliases: Mapping[str, Texts] = Field(default_factory=dict)
     _name: str = PrivateAttr("")
 
@@ -185,7 +186,7 @@ class FeedSettings(Section):
 class BookingSettings(Section):
     """[booking]: how landed answers become trades."""
 
-    batch_messages: int = Field(default=1_000, ge=1, le=100_000)
+    batch_kib: int = Field(default=1_000, ge=1, le=100_000)
     book_every_s: float = Field(default=1, ge=0.1, le=3_600)
 
 

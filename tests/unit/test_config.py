@@ -50,7 +50,7 @@ def test_without_a_file_or_environment_the_defaults_hold():
 
     assert found.source.file is None
     assert found.feeds == {}
-    assert found.booking.batch_messages == 1000
+    assert found.booking.batch_kib == 1000
     assert found.reconciliation.business_day_ends.isoformat("minutes") == "17:00"
     assert found.reconciliation.zone.key == "America/New_York"
 

@@ -1,0 +1,235 @@
+"""The one place that builds concrete things and joins them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+from threading import Event, Thread
+from types import TracebackType
+from uuid import uuid4
+
+import structlog
+
+from etl.clock import Clock, SystemClock
+from etl.config import FeedSettings, Settings
+from etl.domain.fields import Reading
+from etl.errors import EtlError, FenceLostError
+from etl.pipeline.book import BookedFeed, Booker
+from etl.pipeline.drain import Drained, PolledFeed
+from etl.pipeline.poll import Poller
+from etl.store import schema
+from etl.store.database import Database
+from etl.store.embedded import EmbeddedPostgres, folder_for
+from etl.store.leases import Lease
+from etl.store.repositories.feeds import Identity
+from etl.store.unit_of_work import OpenWork, work_on
+from etl.vendor.client import VendorClient
+from etl.vendor.endpoint import MIB, Endpoint
+
+ASSUMPTIONS = tuple(f"A{number}" for number in range(1, 25))
+
+log = structlog.get_logger()
+
+
+def new_id() -> str:
+    """Return an id that nobody else has: of a request, of a run."""
+    return uuid4().hex
+
+
+class App:
+    """The program with its settings: the database, and the feeds as they are needed. Close it, or use `with`."""
+
+    def __init__(self, settings: Settings, clock: Clock | None = None) -> None:
+        self.settings = settings
+        self.clock: Clock = clock or SystemClock()
+        self.stop = Event()
+        self._embedded: EmbeddedPostgres | None = None
+        self._feeds: dict[str, FeedRuntime] = {}
+
+    @cached_property
+    def database(self) -> Database:
+        """The configured database; the embedded one is started when no url is set."""
+        given = self.settings.database
+        if given.url is not None:
+            url = given.url.reveal()
+        else:
+            self._embedded = EmbeddedPostgres(folder_for(Path(given.data_dir)))
+            url = self._embedded.start()
+        return Database(
+            url, connect_timeout_s=int(given.connect_timeout_s), statement_timeout_s=int(given.statement_timeout_s)
+        )
+
+    @property
+    def embedded(self) -> EmbeddedPostgres | None:
+        """The embedded Postgres where it serves as the database."""
+        return self._embedded
+
+    @cached_property
+    def open_work(self) -> OpenWork:
+        """Open a unit of work on the database."""
+        return work_on(self.database)
+
+    def check_database(self) -> None:
+        """Raise OperatorError, SchemaError or DatabaseAwayError unless the database can be trusted with trades."""
+        self.database.check_durable()
+        with self.database.connect() as connection:
+            schema.check(connection)
+
+    def feed(self, name: str | None = None) -> FeedRuntime:
+        """Return the feed of this name, or the only one, ready to lead, poll and book."""
+        settings = self.settings.feed(name)
+        if settings.name not in self._feeds:
+            self._feeds[settings.name] = FeedRuntime(self, settings)
+        return self._feeds[settings.name]
+
+    def feeds(self) -> list[FeedRuntime]:
+        """Return every feed of the settings."""
+        return [self.feed(name) for name in self.settings.required_feeds()]
+
+    def close(self) -> None:
+        """Give up leases, close connections, stop the embedded database."""
+        for feed in self._feeds.values():
+            feed.close()
+        if "database" in self.__dict__:
+            self.database.close()
+        if self._embedded is not None:
+            self._embedded.stop()
+
+    def __enter__(self) -> App:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+
+class FeedRuntime:
+    """One feed with what works on it: lease, vendor, poller, booker."""
+
+    def __init__(self, app: App, settings: FeedSettings) -> None:
+        self._app = app
+        self.settings = settings
+        self.name = settings.name
+        identity = Identity(*settings.identity)
+        with app.open_work() as work:
+            self.feed_id = work.feeds.register(self.name, identity, app.clock.now())
+            work.feeds.say_unconfirmed(self.feed_id, unconfirmed(settings))
+            work.commit()
+        self.lease = Lease(app.database, app.clock, self.feed_id, identity.lock_key)
+        self.vendor = VendorClient(endpoint_of(settings), app.clock, new_id)
+        self.landed = Event()
+        self.poller = Poller(
+            polled(self.feed_id, settings, app.settings.ops.shutdown_grace_s), self.vendor, app.open_work,
+            clock=app.clock, new_id=new_id, lease=self.lease, stop=app.stop, on_landed=self.landed.set,
+        )  # fmt: skip
+        self.booker = Booker(self.booked_feed, app.open_work, app.clock)
+
+    @property
+    def booked_feed(self) -> BookedFeed:
+        """What booking must know of the feed."""
+        return BookedFeed(
+            self.feed_id, self.name, reading_of(self.settings),
+            batch_bytes=self._app.settings.booking.batch_kib * 1024,
+            conflicts_before_hold=self.settings.conflicts_before_hold,
+        )  # fmt: skip
+
+    def lead(self) -> bool:
+        """Try to lead the feed; return whether we do. A new leader marks what the one before left open as in doubt."""
+        if self.lease.held:
+            return True
+        if not self.lease.take():
+            return False
+        with self._app.open_work() as work:
+            stale = work.polls.close_stale(self.feed_id, self.lease.epoch, self._app.clock.now())
+            work.commit()
+        log.info("lease.taken", feed=self.name, epoch=self.lease.epoch)
+        if stale is not None:
+            log.error("poll.in_doubt", feed=self.name, poll_id=stale, cause="killed")
+        return True
+
+    def drain_and_book(
+        self, progress: Callable[[Drained | None], None] = lambda _: None
+    ) -> tuple[Drained, Counter[str]]:
+        """Empty the queue once and book all that landed, booking beside the drain.
+
+        Raises what the poller and the booker raise, and FenceLostError where another instance leads.
+        """
+        if not self.lead():
+            raise FenceLostError(f"feed {self.name}: another instance leads it; it polls, this command need not")
+        over = Event()
+        counts: Counter[str] = Counter()
+        failures: list[EtlError] = []
+
+        def book_beside() -> None:
+            while not failures:
+                last = over.is_set()
+                self.landed.clear()
+                try:
+                    counts.update(self.booker.book())
+                except EtlError as error:
+                    failures.append(error)
+                if last:
+                    return
+                self._app.clock.wait(self.landed, 0.2)
+
+        booking = Thread(target=book_beside, name=f"book-{self.name}")
+        booking.start()
+        try:
+            drained = self.poller.drain()
+        finally:
+            over.set()
+            self.landed.set()
+            booking.join()
+        if failures:
+            raise failures[0]
+        return drained, counts
+
+    def paused_reason(self) -> str | None:
+        """Return why the feed is paused, or None."""
+        with self._app.open_work() as work:
+            return work.feeds.paused_reason(self.feed_id)
+
+    def close(self) -> None:
+        """Give up the lease and close the connections to the vendor."""
+        self.lease.leave()
+        self.vendor.close()
+
+
+def reading_of(settings: FeedSettings) -> Reading:
+    """Return how the messages of the feed are read."""
+    return Reading(
+        own_orgs=frozenset(settings.own_orgs),
+        aliases={name: tuple(names) for name, names in settings.field_aliases.items()},
+        non_deliverable_assets=frozenset(settings.non_deliverable_assets),
+        ignored_in_comparison=frozenset(settings.ignored_in_comparison),
+    )
+
+
+def polled(feed_id: int, settings: FeedSettings, grace_s: float) -> PolledFeed:
+    """Return what the poller must know of the feed."""
+    return PolledFeed(
+        feed_id, settings.name, page_size=settings.page_size, history_days=settings.history_days,
+        pause_min_s=settings.error_pause_min_s, pause_max_s=settings.error_pause_max_s, grace_s=grace_s,
+    )  # fmt: skip
+
+
+def endpoint_of(settings: FeedSettings) -> Endpoint:
+    """Return where the vendor is and who asks."""
+    certificate = (str(settings.client_cert_file), str(settings.client_key_file or settings.client_cert_file))
+    password, secret = settings.password, settings.secret
+    return Endpoint(
+        base_url=settings.base_url, org=settings.org, user=settings.user, auth=settings.auth,
+        password=password.reveal if password is not None else str,
+        secret=secret.reveal if secret is not None else str,
+        connect_timeout_s=settings.connect_timeout_s, read_timeout_s=settings.read_timeout_s,
+        renew_path=settings.renew_path, proxy=settings.proxy,
+        ca_file=str(settings.ca_file) if settings.ca_file else None,
+        client_cert=certificate if settings.client_cert_file else None,
+        max_answer_bytes=settings.max_answer_mib * MIB,
+    )  # fmt: skip
+
+
+def unconfirmed(settings: FeedSettings) -> list[str]:
+    """Return the assumptions about the vendor that nobody has settled for this feed."""
+    return [each for each in ASSUMPTIONS if each not in settings.confirmed_assumptions]
