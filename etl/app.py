@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from threading import Event, Thread
@@ -148,17 +147,15 @@ class FeedRuntime:
             log.error("poll.in_doubt", feed=self.name, poll_id=stale, cause="killed")
         return True
 
-    def drain_and_book(
-        self, progress: Callable[[Drained | None], None] = lambda _: None
-    ) -> tuple[Drained, Counter[str]]:
+    def drain_and_book(self) -> tuple[Drained, Counter[str]]:
         """Empty the queue once and book all that landed, booking beside the drain.
 
-        Raises what the poller and the booker raise, and FenceLostError where another instance leads.
+        `poller.drained` and `booker.counts` tell meanwhile how far it is. Raises what the poller and the booker raise, and FenceLostError where another instance leads.
         """
         if not self.lead():
             raise FenceLostError(f"feed {self.name}: another instance leads it; it polls, this command need not")
         over = Event()
-        counts: Counter[str] = Counter()
+        booked_before = self.booker.counts.copy()
         failures: list[EtlError] = []
 
         def book_beside() -> None:
@@ -166,7 +163,7 @@ class FeedRuntime:
                 last = over.is_set()
                 self.landed.clear()
                 try:
-                    counts.update(self.booker.book())
+                    self.booker.book()
                 except EtlError as error:
                     failures.append(error)
                 if last:
@@ -183,7 +180,7 @@ class FeedRuntime:
             booking.join()
         if failures:
             raise failures[0]
-        return drained, counts
+        return drained, self.booker.counts - booked_before
 
     def paused_reason(self) -> str | None:
         """Return why the feed is paused, or None."""

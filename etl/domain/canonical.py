@@ -48,21 +48,20 @@ def spelling(number: str) -> str:
     if len(exponent) > _LONGEST_EXPONENT:
         return f"{sign}{whole}.{fraction}e{exponent}"
     power = int(exponent or 0) + len(written) - len(digits) - len(fraction)
-    return sign + (_plain(digits, power) or f"{digits}e{power}")
+    plain = sign + _plain(digits, power)
+    return plain if len(sign) < len(plain) <= _LONGEST_PLAIN else f"{sign}{digits}e{power}"
 
 
-def _plain(digits: str, power: int) -> str | None:
-    """Write the number without an exponent; None where that would be too long."""
+def _plain(digits: str, power: int) -> str:
+    """Write the number without an exponent; empty where that would be too long by far."""
     point = len(digits) + power
     if not -_LONGEST_PLAIN < point < _LONGEST_PLAIN or len(digits) > _LONGEST_PLAIN:
-        return None
+        return ""
     if power >= 0:
-        plain = f"{digits}{'0' * power}"
-    elif point > 0:
-        plain = f"{digits[:point]}.{digits[point:]}"
-    else:
-        plain = f"0.{'0' * -point}{digits}"
-    return plain if len(plain) <= _LONGEST_PLAIN else None
+        return f"{digits}{'0' * power}"
+    if point > 0:
+        return f"{digits[:point]}.{digits[point:]}"
+    return f"0.{'0' * -point}{digits}"
 
 
 def _escaped(value: Any) -> Any:

@@ -9,7 +9,7 @@ from decimal import Decimal
 import msgspec
 
 from etl.domain.money import EXACT
-from etl.domain.trade import Leg, Trade
+from etl.domain.trade import Leg, OurSide, Trade
 
 
 class PositionKey(msgspec.Struct, frozen=True):
@@ -93,7 +93,7 @@ def _movement(trade: Trade, leg: Leg) -> Movement:
     return Movement(
         trade.organisation,
         trade.legal_entity,
-        trade.trader,
+        None if trade.our_side is OurSide.COUNTERPARTY else trade.trader,  # the vendor names its customer's user only
         trade.symbol,
         leg.value_date,
         leg.deliverable,
@@ -107,7 +107,7 @@ def _counterparty_movement(trade: Trade, leg: Leg) -> Movement:
         _movement(trade, leg),
         organisation=trade.counterparty,
         legal_entity=trade.counterparty_entity,
-        trader=None,  # the vendor names one user only, its customer's
+        trader=None,
         base_amount=leg.base_amount.copy_negate(),
         term_amount=leg.term_amount.copy_negate(),
     )

@@ -40,6 +40,8 @@ class Booker:
     def __init__(self, feed: BookedFeed, open_work: OpenWork, clock: Clock) -> None:
         self._feed, self._open_work, self._clock = feed, open_work, clock
         self._drift_said: set[str] = set()
+        self.counts: Counter[str] = Counter()
+        """Messages booked so far by this process, by outcome."""
 
     def book(self, stop: Event | None = None) -> Counter[str]:
         """Book until nothing waits, or until told to stop after the present batch; return the counts by outcome.
@@ -149,6 +151,7 @@ class Booker:
         raise BookingHeldError(_held(self._feed.name, reason))
 
     def _measure(self, messages: Sequence[ReadMessage], counts: Counter[str], started: float) -> None:
+        self.counts += counts
         for outcome, count in counts.items():
             metrics.TRADES_BOOKED.labels(self._feed.name, outcome).inc(count)
         metrics.PAGE_SECONDS.labels("book").observe(self._clock.monotonic() - started)

@@ -41,6 +41,8 @@ class Poller:
         self._on_landed = on_landed
         self._pauses = Pauses(clock, feed.pause_min_s, feed.pause_max_s)
         self._page_size = feed.page_size
+        self.drained = Drained()
+        """How far the present drain is, or how the last one ended."""
 
     @property
     def resting_s(self) -> float:
@@ -52,7 +54,7 @@ class Poller:
 
         Raises VendorAwayError and VendorRefusedError (no session), DatabaseAwayError, FenceLostError.
         """
-        drained = Drained()
+        drained = self.drained = Drained()
         if self._stop.is_set() or self.resting_s > 0:
             return drained
         try:

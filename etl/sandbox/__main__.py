@@ -7,12 +7,10 @@ import sys
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime, time
 
-from etl.sandbox.options import Options, User
+from etl.sandbox.options import USERS_VARIABLE, Options, User
 from etl.sandbox.server import serve
 
 PASSWORD = "STP_SANDBOX_PASSWORD"
-USERS = "STP_SANDBOX_USERS"
-"""A JSON list of users with all their secrets, which then need not be arguments of the process."""
 
 TAKEN_OVER = (
     *("port", "seed", "trades", "days_back", "page_size_default", "rate", "today", "start_time"),
@@ -64,7 +62,7 @@ def options_of(arguments: Sequence[str], environment: Mapping[str, str]) -> Opti
 
 
 def _users(given: argparse.Namespace, environment: Mapping[str, str]) -> tuple[User, ...]:
-    if listed := environment.get(USERS):
+    if listed := environment.get(USERS_VARIABLE):
         return tuple(User(**each) for each in json.loads(listed))
     usual = given.password or environment.get(PASSWORD) or User().password
     users = []

@@ -86,6 +86,9 @@ class Control:
         trade = self._trade(values)
         trade.hidden = bool(values.get("hidden", True))
         self._world.touched(trade)
+        if not trade.hidden:
+            for queue in self._world.queues(trade.org):
+                queue.restore(trade)
         return {"trade_id": trade.id, "hidden": trade.hidden}
 
     def mutate(self, values: Mapping[str, Any]) -> Json:

@@ -35,6 +35,8 @@ BY_CHANCE = tuple(
     )
 )  # fmt: skip
 """Faults that chance draws from: each passes within a second, and all that they lose can be asked again."""
+TIMED = frozenset({"refuse", "ghost", "headers_then_silence", "slow_bytes", "delay"})
+"""Faults that take a while."""
 CHANCE_DELAY_S = 0.3
 
 
@@ -146,5 +148,6 @@ class Plan:
         return None
 
     def _by_chance(self, endpoint: str) -> Fault | None:
-        fault = fault_of({"fault": self._draw.choice(self._kinds), "delay_s": CHANCE_DELAY_S, "close": True})
+        kind = self._draw.choice(self._kinds)
+        fault = fault_of({"fault": kind, "delay_s": CHANCE_DELAY_S if kind in TIMED else None, "close": True})
         return fault if endpoint == "messages" or fault.kind not in PAGE | FIELD | RESEND else None

@@ -56,12 +56,21 @@ class Generator:
         """Yield one trade for each instant; neighbours may be fills of one order."""
         remaining = iter(instants)
         for instant in remaining:
-            order = self._order(variants, crypto_only=days.market_is_closed(instant))
+            order = self._order(variants, *self._drawn_kind(variants, crypto_only=days.market_is_closed(instant)))
             yield self._fill(order, instant, variants)
             for _ in range(order.fills - 1):
                 if (later := next(remaining, None)) is None:
                     return
                 yield self._fill(order, later, variants)
+
+    def trade_of(self, instant: datetime, variants: Variants, trade_type: str | None, pair: Pair | None) -> Trade:
+        """Return one trade of a type and a pair; what is not given is drawn."""
+        drawn_type, drawn_pair = self._drawn_kind(variants, crypto_only=days.market_is_closed(instant))
+        if pair is not None and trade_type is None:
+            drawn_type = "NDF" if pair.kind in ("ndf", "energy") else "Spot"
+        elif trade_type in TYPES and pair is None:
+            drawn_pair = self._pair(trade_type, variants)
+        return self._fill(self._order(variants, trade_type or drawn_type, pair or drawn_pair), instant, variants)
 
     def backlog_instants(self, count: int, now: datetime, days_back: int) -> list[datetime]:
         """Spread `count` instants over the trading hours of the last `days_back` trade days, in order."""
@@ -84,10 +93,14 @@ class Generator:
         self._next_trade += 1
         return f"FXI{self._next_trade}"
 
-    def _order(self, variants: Variants, *, crypto_only: bool) -> Order:
+    def _drawn_kind(self, variants: Variants, *, crypto_only: bool) -> tuple[str, Pair]:
+        if crypto_only:
+            return "Spot", self._random.choice(market.CRYPTO)
+        trade_type = self._type()
+        return trade_type, self._pair(trade_type, variants)
+
+    def _order(self, variants: Variants, trade_type: str, pair: Pair) -> Order:
         choose = self._random.choice
-        trade_type = "Spot" if crypto_only else self._type()
-        pair = market.CRYPTO[self._random.randrange(3)] if crypto_only else self._pair(trade_type, variants)
         self._next_order += 1
         customer, counterparty = self._parties(variants)
         return Order(

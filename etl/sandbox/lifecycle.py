@@ -1,19 +1,20 @@
 """What happens to trades after they are done: cancelled, amended, rolled, allocated, changed in silence."""
 
 from collections.abc import Mapping, Sequence
+from datetime import date
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from etl.sandbox import days
 from etl.sandbox.exact import Json
-from etl.sandbox.market import PAIRS, WIDE, rounded
+from etl.sandbox.market import PAIRS, WIDE, Pair, rounded
 from etl.sandbox.pricing import settled_amount
 from etl.sandbox.trade import Trade, flows
 from etl.sandbox.wire import AMOUNTS, RATES
 from etl.sandbox.world import World
 
 NUMBERS = frozenset((*AMOUNTS, *RATES))
-FAR = {"far_dealt": "farDealtAmount", "far_settled": "farSettledAmount", "far_rate": "farRate"}
+LEGS = (("dealtAmount", "settledAmount", "rate"), ("farDealtAmount", "farSettledAmount", "farRate"))
 
 
 def executed(world: World, org: str, overrides: Sequence[Mapping[str, Any]]) -> list[Trade]:
@@ -23,28 +24,23 @@ def executed(world: World, org: str, overrides: Sequence[Mapping[str, Any]]) -> 
     """
     trades = []
     for override in overrides:
-        (trade,) = world.generators[org].trades([world.clock.now()], world.variants)
-        _drawn_as(world, trade, override)
+        trade = world.generators[org].trade_of(
+            world.clock.now(), world.variants, override.get("tradeType"), _pair(override)
+        )
         _set(trade, override)
         trades.append(trade)
     world.add(trades)
     return trades
 
 
-def _drawn_as(world: World, trade: Trade, override: Mapping[str, Any]) -> None:
-    """Draw until the trade has the type and the kind of symbol that are wanted."""
-    wanted = {name: override[name] for name in ("tradeType", "symbol") if override.get(name) is not None}
-    if symbol := wanted.get("symbol"):
-        wanted.pop("symbol")
-        if symbol not in PAIRS and "rate" not in override:
-            raise ValueError(f"{symbol} is not traded here; give its rate and all amounts")
-    for _ in range(500):
-        if all(trade.fields[name] == value for name, value in wanted.items()) and trade.fields["symbol"] == (
-            symbol or trade.fields["symbol"]
-        ):
-            return
-        (drawn,) = world.generators[trade.org].trades([trade.executed_at], world.variants)
-        trade.fields = drawn.fields
+def _pair(override: Mapping[str, Any]) -> Pair | None:
+    """Return the pair that is wanted; one that the sandbox does not know needs a rate."""
+    symbol = override.get("symbol")
+    if symbol is None or symbol in PAIRS:
+        return PAIRS.get(str(symbol))
+    if not isinstance(symbol, str) or "/" not in symbol or override.get("rate") is None:
+        raise ValueError(f"{symbol} is not traded here; give its rate")
+    return Pair(symbol, decimal(override["rate"]), places=5)
 
 
 def mutate(world: World, trade: Trade, values: Mapping[str, Any]) -> None:
@@ -107,9 +103,7 @@ def amend(world: World, trade: Trade, values: Mapping[str, Any]) -> list[Trade]:
 
 def roll(world: World, trade: Trade, values: Mapping[str, Any]) -> list[Trade]:
     """Replace a trade by one with a later value date (R/trades/traderoll); by a day where none is given."""
-    value_date = trade.day("valueDate")
-    assert value_date is not None
-    later = days.business_days_after(value_date, 1).isoformat()
+    later = days.business_days_after(date.fromisoformat(str(trade.fields["valueDate"])), 1).isoformat()
     return _replace(world, trade, "Rolled", [{"valueDate": later} | dict(values)])
 
 

@@ -7,6 +7,8 @@ from datetime import UTC, date, datetime, time
 from etl.sandbox.faults import fault_of
 from etl.sandbox.variants import Variants
 
+USERS_VARIABLE = "STP_SANDBOX_USERS"
+"""Of the environment: a JSON list of users, whose secrets then need not be arguments of the process."""
 START_TIME = time(15, 0)
 """UTC time of day at which a sandbox with a given day begins."""
 

@@ -15,12 +15,11 @@ from types import TracebackType
 from typing import IO, Any, Self
 from urllib.request import ProxyHandler, Request, build_opener
 
-from etl.sandbox.options import Options, User
+from etl.sandbox.options import USERS_VARIABLE, Options, User
 
 START_S = 60.0
 STOP_S = 5.0
 CONTROL_S = 60.0
-USERS = "STP_SANDBOX_USERS"
 
 
 class SandboxStartError(RuntimeError):
@@ -177,7 +176,7 @@ class SandboxProcess:
         """Start the child and wait until it is ready; its secrets travel in its environment."""
         root = str(Path(__file__).resolve().parents[2])
         path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
-        environment = {**os.environ, USERS: json.dumps([asdict(user) for user in self.options.users])}
+        environment = {**os.environ, USERS_VARIABLE: json.dumps([asdict(user) for user in self.options.users])}
         self._child = subprocess.Popen(
             [sys.executable, "-m", "etl.sandbox", *arguments(self.options)],
             stdin=subprocess.DEVNULL,

@@ -51,6 +51,11 @@ class Queue:
             self._waiting.add(trade.id)
             self._pending.append(trade)
 
+    def restore(self, trade: Trade) -> None:
+        """Let a trade wait that was passed over while it was hidden."""
+        if trade.id not in self._waiting and trade.id not in self._downloaded:
+            self.push([trade])
+
     def push_raw(self, elements: Iterable[RawElement]) -> None:
         """Let raw elements wait, behind all others."""
         self._pending.extend(elements)

@@ -30,7 +30,6 @@ class Vendor:
         self.world = world
         self.sessions = Sessions(world)
         self.refuse = refuse
-        self._ghosts: set[asyncio.TimerHandle] = set()
 
     def routes(self) -> list[Route]:
         """Return the documented paths; what else is asked is 404, as R says."""

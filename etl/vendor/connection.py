@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, cast
+from urllib.parse import unquote
 
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
@@ -170,7 +171,7 @@ def pool_to(endpoint: Endpoint, clock: Clock) -> Pool:
     if endpoint.proxy:
         proxy = parse_url(endpoint.proxy)
         options["_proxy"] = proxy._replace(auth=None)
-        options["_proxy_headers"] = make_headers(proxy_basic_auth=proxy.auth) if proxy.auth else {}
+        options["_proxy_headers"] = make_headers(proxy_basic_auth=unquote(proxy.auth)) if proxy.auth else {}
     tls_pool = TlsPool(cast("str", parts.hostname), parts.port, ssl_context=tls_context(endpoint), **options)
     tls_pool.clock = clock
     return tls_pool

@@ -43,14 +43,10 @@ def failure_before_sending(error: Exception) -> Failure:
                 return Failure(Cause.DNS, "the vendor's host name could not be resolved")
             case _:
                 pass
-    for each in found:
-        match each:
-            case urllib3_errors.ConnectTimeoutError() | TimeoutError() | urllib3_errors.TimeoutError():
-                return Failure(Cause.CONNECT_TIMEOUT, "the vendor's server did not accept a connection in time")
-            case ConnectionRefusedError():
-                return Failure(Cause.CONNECT_REFUSED, "the vendor's server refused the connection")
-            case _:
-                pass
+    if any(isinstance(each, ConnectionRefusedError) for each in found):
+        return Failure(Cause.CONNECT_REFUSED, "the vendor's server refused the connection")
+    if any(isinstance(each, TimeoutError | urllib3_errors.ReadTimeoutError) for each in found):
+        return Failure(Cause.CONNECT_TIMEOUT, "the vendor's server did not accept a connection in time")
     return Failure(Cause.CONNECT_FAILED, f"no connection to the vendor's server: {_reason(found)}")
 
 

@@ -37,6 +37,27 @@ def test_a_trade_of_ones_own_choice_has_what_was_given_and_settles_by_it(client)
     assert message["executionTime"].startswith("2024-03-13 15:0")
 
 
+@pytest.mark.parametrize("trade_type", ["Spot", "Outright", "NDF", "Swap", "FwdFwd", "NDFSwap"])
+def test_any_type_goes_with_any_symbol(client, trade_type):
+    client.execute(tradeType=trade_type, symbol="USD/KRW")
+    client.execute(tradeType=trade_type, symbol="XPT/EUR", rate="812.5")
+
+    known, unknown = client.drain()[-2:]
+    assert (known["tradeType"], known["symbol"]) == (trade_type, "USD/KRW")
+    assert 1250 < known["rate"] < 1450
+    assert (unknown["tradeType"], unknown["symbol"], unknown["rate"]) == (trade_type, "XPT/EUR", Decimal("812.5"))
+    for message in (known, unknown):
+        assert ("farValueDate" in message) == (trade_type in ("Swap", "FwdFwd", "NDFSwap"))
+        assert ("fixingDate" in message) == (trade_type in ("NDF", "NDFSwap"))
+
+
+def test_a_symbol_alone_comes_with_a_type_that_suits_it(client):
+    client.execute(symbol="USD/INR")
+    client.execute(symbol="GBP/USD")
+
+    assert [each["tradeType"] for each in client.drain()[-2:]] == ["NDF", "Spot"]
+
+
 def test_digits_are_kept(client):
     client.execute(tradeType="Spot", symbol="BTC/USD", currency="BTC", dealtAmount="0.12345678")
 

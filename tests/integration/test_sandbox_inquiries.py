@@ -331,6 +331,9 @@ class TestCustody:
         assert row["balance"] == format(plain["total"], "f")
         assert isinstance(row["available"], str)
         assert "total" not in row
+        client.control.withdrawal("BTC", Decimal("0.10"), fee=Decimal("0.001"), org=client.user.org)
+        (moved,) = client.json("/custody/v2/withdraw/history")
+        assert (moved["amount"], moved["fee"]) == ("0.10", "0.001")
 
     def test_zero_rows_may_be_left_out(self, client):
         rows = client.json("/custody/v2/account/balances")

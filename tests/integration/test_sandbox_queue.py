@@ -181,6 +181,15 @@ def test_a_hidden_trade_is_known_but_never_handed_out(client):
     assert client.json(f"/v2/trades/{trade_id}")["tradeId"] == trade_id
 
 
+def test_a_trade_may_come_out_of_hiding(client):
+    trade_id = client.execute()
+    client.control.hide(trade_id)
+    client.drain()
+    client.control.hide(trade_id, hidden=False)
+
+    assert ids(client.read()) == [trade_id]
+
+
 def test_new_trades_are_new(client):
     client.drain()
     made = client.control.execute(3, org=client.user.org)
