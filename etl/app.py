@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from threading import Event, Thread
@@ -120,8 +121,10 @@ class FeedRuntime:
         self.landed = Event()
         self.poller = Poller(
             polled(self.feed_id, settings, app.settings.ops.shutdown_grace_s), self.vendor, app.open_work,
-            clock=app.clock, new_id=new_id, lease=self.lease, stop=app.stop, on_landed=self.landed.set,
+            clock=app.clock, new_id=new_id, lease=self.lease, stop=app.stop, on_landed=self._note_landed,
         )  # fmt: skip
+        self.on_landed: Callable[[], None] = lambda: None
+        """Called when something landed after booking had caught up."""
         self.booker = Booker(self.booked_feed, app.open_work, app.clock)
 
     @property
@@ -150,7 +153,8 @@ class FeedRuntime:
     def drain_and_book(self) -> tuple[Drained, Counter[str]]:
         """Empty the queue once and book all that landed, booking beside the drain.
 
-        `poller.drained` and `booker.counts` tell meanwhile how far it is. Raises what the poller and the booker raise, and FenceLostError where another instance leads.
+        `poller.drained` and `booker.counts` tell meanwhile how far it is. Raises what the poller and the booker
+        raise, and FenceLostError where another instance leads.
         """
         if not self.lead():
             raise FenceLostError(f"feed {self.name}: another instance leads it; it polls, this command need not")
@@ -181,6 +185,12 @@ class FeedRuntime:
         if failures:
             raise failures[0]
         return drained, self.booker.counts - booked_before
+
+    def _note_landed(self) -> None:
+        if not self.landed.is_set():
+            self.landed.set()
+            if not self.booker.busy:
+                self.on_landed()
 
     def paused_reason(self) -> str | None:
         """Return why the feed is paused, or None."""

@@ -28,6 +28,9 @@ FAILED, WRONG_SETTINGS = 1, 2
 # noun: module under etl.cli whose `cli` (a typer.Typer) is the noun; imported when it is first used
 NOUNS: Mapping[str, str] = MappingProxyType(
     {
+        "run": "etl.cli.run",
+        "poll": "etl.cli.poll",
+        "sandbox": "etl.cli.sandbox",
         "config": "etl.cli.config",
     }
 )

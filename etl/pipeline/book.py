@@ -40,6 +40,7 @@ class Booker:
     def __init__(self, feed: BookedFeed, open_work: OpenWork, clock: Clock) -> None:
         self._feed, self._open_work, self._clock = feed, open_work, clock
         self._drift_said: set[str] = set()
+        self.busy = False
         self.counts: Counter[str] = Counter()
         """Messages booked so far by this process, by outcome."""
 
@@ -49,11 +50,15 @@ class Booker:
         Raises BookingHeldError, DatabaseAwayError. What was committed stays booked.
         """
         counts: Counter[str] = Counter()
-        while not (stop and stop.is_set()):
-            batch = self._book_batch()
-            if batch is None:
-                break
-            counts += batch
+        self.busy = True
+        try:
+            while not (stop and stop.is_set()):
+                batch = self._book_batch()
+                if batch is None:
+                    break
+                counts += batch
+        finally:
+            self.busy = False
         return counts
 
     def _book_batch(self) -> Counter[str] | None:

@@ -1,0 +1,57 @@
+"""One drain: empty the queue of a feed, book, and stop; for cron, for tests, and by hand."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from etl.app import App, FeedRuntime
+from etl.cli.context import invocation
+from etl.cli.output import Format, FormatOption, remark, show
+from etl.cli.progress import while_draining
+from etl.errors import EtlError
+from etl.vendor.feed import PollOutcome
+
+cli = typer.Typer(add_completion=False)
+FOUND_SOMETHING = 3
+COLUMNS = (
+    "feed", "outcome", "cause", "pages", "messages", "booked", "enriched", "duplicate", "conflict", "excepted",
+)  # fmt: skip
+
+
+@cli.command("poll", epilog="Example: stp-etl poll --feed main")
+def poll(
+    context: typer.Context,
+    feed: Annotated[str | None, typer.Option("--feed", help="Only this feed; else every feed of the settings.")] = None,
+    fmt: FormatOption = Format.TABLE,
+) -> None:
+    """Empty the queue once, book what came, and exit: 0 when it is proven empty, 3 when it ended in doubt.
+
+    This reads the vendor's queue, and reading takes: what comes is stored before anything else is done with it.
+    """
+    given = invocation(context)
+    with App(given.settings) as app:
+        app.check_database()
+        chosen = [app.feed(feed)] if feed else app.feeds()
+        results = [drained_row(each) for each in chosen]
+    show(results, COLUMNS, fmt)
+    for row in results:
+        if row["outcome"] != PollOutcome.EMPTY:
+            remark(f"feed {row['feed']}: the drain ended as {row['outcome']} ({row['cause']}): {row['detail']}")
+    if any(row["outcome"] == PollOutcome.IN_DOUBT for row in results):
+        remark("trades may have been handed out and lost; see: stp-etl status")
+        raise typer.Exit(FOUND_SOMETHING)
+    if any(row["outcome"] != PollOutcome.EMPTY for row in results):
+        raise typer.Exit(1)
+
+
+def drained_row(feed: FeedRuntime) -> dict[str, object]:
+    """Drain and book one feed, and return what came of it; raise when it is paused."""
+    if (reason := feed.paused_reason()) is not None:
+        raise EtlError(f"feed {feed.name} is paused: {reason}; resume it with: stp-etl feeds resume {feed.name}")
+    with while_draining(feed):
+        drained, counts = feed.drain_and_book()
+    ended = {"outcome": drained.outcome, "cause": drained.cause, "detail": drained.detail}
+    ways = {name: counts[name] for name in COLUMNS[5:]}
+    return {"feed": feed.name, **ended, "pages": drained.pages, "messages": drained.messages, **ways}

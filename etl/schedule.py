@@ -1,0 +1,78 @@
+"""The list of jobs: name, interval, function."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import structlog
+
+from etl import metrics
+from etl.app import App, FeedRuntime
+from etl.jobs import Job
+
+LOOK_EVERY_S = 30.0  # for answers that another instance landed; our own are known at once
+PARTITIONS_EVERY_S = 6 * 3600.0
+MONTHS_AHEAD = 3
+
+log = structlog.get_logger()
+
+
+def jobs_of(app: App) -> list[Job]:
+    """Return everything that the daemon does by itself."""
+    jobs = [Job("partitions", PARTITIONS_EVERY_S, lambda: _make_partitions(app))]
+    for feed in app.feeds():
+        jobs.append(Job(f"poll-{feed.name}", feed.settings.poll_interval_s, PollJob(feed)))
+        jobs.append(Job(f"book-{feed.name}", app.settings.booking.book_every_s, BookJob(app, feed)))
+    return jobs
+
+
+class PollJob:
+    """Empties the queue of one feed, where this instance leads it and nobody has paused it."""
+
+    def __init__(self, feed: FeedRuntime) -> None:
+        self._feed = feed
+        self._said = ""
+
+    def __call__(self) -> Mapping[str, int]:
+        """Drain once; return pages and messages."""
+        feed = self._feed
+        if feed.poller.resting_s > 0:
+            return {}
+        leads = feed.lead()
+        metrics.LEADER.labels(feed.name).set(leads)
+        reason = feed.paused_reason() if leads else "another instance leads"
+        self._say_once(reason or "")
+        if reason is not None:
+            return {}
+        drained = feed.poller.drain()
+        return {"pages": drained.pages, "messages": drained.messages, "in_doubt": int(drained.outcome == "in_doubt")}
+
+    def _say_once(self, reason: str) -> None:
+        if reason != self._said:
+            log.info("poll.rests" if reason else "poll.goes_on", feed=self._feed.name, reason=reason)
+        self._said = reason
+
+
+class BookJob:
+    """Books what has landed for one feed; asks the database only when something may wait."""
+
+    def __init__(self, app: App, feed: FeedRuntime) -> None:
+        self._clock, self._feed, self._stop = app.clock, feed, app.stop
+        self._looked_at: float | None = None
+
+    def __call__(self) -> Mapping[str, int]:
+        """Book until nothing waits; return the counts by outcome."""
+        now = self._clock.monotonic()
+        due = self._looked_at is None or now - self._looked_at >= LOOK_EVERY_S
+        if not due and not self._feed.landed.is_set():
+            return {}
+        self._feed.landed.clear()
+        self._looked_at = now
+        return self._feed.booker.book(self._stop)
+
+
+def _make_partitions(app: App) -> Mapping[str, int]:
+    with app.open_work() as work:
+        made = work.feeds.make_partitions(MONTHS_AHEAD)
+        work.commit()
+    return {"made": made}
