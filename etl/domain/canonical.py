@@ -55,7 +55,7 @@ def spelling(number: str) -> str:
 def _plain(digits: str, power: int) -> str:
     """Write the number without an exponent; empty where that would be too long by far."""
     point = len(digits) + power
-    if not -_LONGEST_PLAIN < point < _LONGEST_PLAIN or len(digits) > _LONGEST_PLAIN:
+    if not -_LONGEST_PLAIN < point <= _LONGEST_PLAIN or len(digits) > _LONGEST_PLAIN:
         return ""
     if power >= 0:
         return f"{digits}{'0' * power}"
