@@ -15,6 +15,7 @@ PASSWORD = "STP_SANDBOX_PASSWORD"
 TAKEN_OVER = (
     *("port", "seed", "trades", "days_back", "page_size_default", "rate", "today", "start_time"),
     *("token_life_s", "eligible_after_s", "second_consumer", "prerender", "fault_rate", "fault_seed"),
+    "stop_on_eof",
 )
 """Arguments that are options of the same name."""
 
@@ -44,6 +45,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--fault-rate", type=float, default=usual.fault_rate, help="probability a request")
     made.add_argument("--fault-seed", type=int)
     made.add_argument("--fault-kinds", default="", help="names, separated by commas")
+    made.add_argument("--stop-on-eof", action="store_true", help="end when standard input does")
     return made
 
 

@@ -59,6 +59,8 @@ class Options:
     """None takes the seed of the world."""
     fault_kinds: tuple[str, ...] = ()
     """Faults to draw from; none takes all that pass within a second."""
+    stop_on_eof: bool = False
+    """End when standard input does: a child then never outlives its parent."""
     settings: Mapping[str, str] = field(default_factory=dict)
     """Variants by name, over those of `variants`."""
 

@@ -1,6 +1,5 @@
 """The sandbox as a child process, and a client for its control endpoints; for the demo and for tests."""
 
-import contextlib
 import json
 import os
 import selectors
@@ -173,13 +172,16 @@ class SandboxProcess:
         return self._running().pid
 
     def start(self) -> Self:
-        """Start the child and wait until it is ready; its secrets travel in its environment."""
+        """Start the child and wait until it is ready; its secrets travel in its environment.
+
+        It ends with this process, however this process ends: its standard input is a pipe from here.
+        """
         root = str(Path(__file__).resolve().parents[2])
         path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
         environment = {**os.environ, USERS_VARIABLE: json.dumps([asdict(user) for user in self.options.users])}
         self._child = subprocess.Popen(
-            [sys.executable, "-m", "etl.sandbox", *arguments(self.options)],
-            stdin=subprocess.DEVNULL,
+            [sys.executable, "-m", "etl.sandbox", "--stop-on-eof", *arguments(self.options)],
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=environment | {"PYTHONPATH": path},
         )
@@ -240,8 +242,9 @@ class SandboxProcess:
 
     def _reaped(self, child: subprocess.Popen[bytes]) -> int:
         code = child.wait()
-        with contextlib.suppress(OSError):
-            self._output().close()
+        for pipe in (child.stdin, child.stdout):
+            if pipe is not None:
+                pipe.close()
         return code
 
 

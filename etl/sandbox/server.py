@@ -5,6 +5,7 @@ import contextlib
 import gc
 import json
 import logging
+import os
 import signal
 import socket
 import sys
@@ -58,9 +59,16 @@ class SandboxServer(uvicorn.Server):
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop)
+        if self._options.stop_on_eof:
+            loop.add_reader(sys.stdin.fileno(), self._read_input)
         executing = asyncio.create_task(self._execute_by_rate())
         await self.serve(sockets=[self._socket])
         executing.cancel()
+
+    def _read_input(self) -> None:
+        if not os.read(sys.stdin.fileno(), 4096):
+            asyncio.get_running_loop().remove_reader(sys.stdin.fileno())
+            self._stop()
 
     def _stop(self) -> None:
         self.should_exit = True

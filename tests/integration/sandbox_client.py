@@ -30,6 +30,7 @@ class Client:
         self.session = requests.Session()
         self.session.trust_env = False
         self.token = ""
+        self.since = control.state()["handed_out"]
 
     def login(self) -> requests.Response:
         body = {"user": self.user.name, "pass": self.user.password, "org": self.user.org}
@@ -69,7 +70,7 @@ class Client:
         )
 
     def handed_out(self) -> list[dict[str, Any]]:
-        return [each for each in self.control.handed_out() if each["user"] == self.user.name]
+        return [each for each in self.control.handed_out(after=self.since) if each["user"] == self.user.name]
 
     def trades(self) -> dict[str, dict[str, Any]]:
         return {each["trade_id"]: each for each in self.control.trades() if each["org"] == self.user.org}

@@ -35,11 +35,16 @@ def taken(client: Client) -> int:
     return len(client.handed_out())
 
 
-def raw_answer(client: Client, fault: str, timeout_s: float = 2) -> bytes:
+def raw_answer(client: Client, fault: str, timeout_s: float = 5) -> bytes:
     """Ask on a bare socket, and return all bytes that come until the other end closes or the time is over."""
     host, port = client.url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), timeout=timeout_s) as connection:
-        lines = [f"GET {MESSAGES}?maxCount=10 HTTP/1.1", "Host: vendor", f"SSO_TOKEN: {client.token}"]
+        lines = [
+            f"GET {MESSAGES}?maxCount=10 HTTP/1.1",
+            "Host: vendor",
+            "Connection: close",
+            f"SSO_TOKEN: {client.token}",
+        ]
         connection.sendall("\r\n".join([*lines, f"X-Sandbox-Fault: {fault}", "", ""]).encode())
         received = b""
         try:
@@ -75,7 +80,7 @@ def test_a_reset_connection_is_reset(client, kind, gone):
 
 
 def test_headers_may_be_followed_by_silence(client):
-    received = raw_answer(client, "headers_then_silence", timeout_s=0.4)
+    received = raw_answer(client, "headers_then_silence", timeout_s=1)
 
     assert received.startswith(b"HTTP/1.1 200 OK\r\n")
     assert received.endswith(b"\r\n\r\n(silence)")
@@ -93,21 +98,21 @@ def test_a_ghost_acts_after_its_sender_has_left(client):
     with pytest.raises(requests.Timeout):
         client.session.get(
             client.url + MESSAGES,
-            headers={"SSO_TOKEN": client.token, "X-Sandbox-Fault": "ghost;delay_s=0.6"},
+            headers={"SSO_TOKEN": client.token, "X-Sandbox-Fault": "ghost;delay_s=1"},
             timeout=0.2,
         )
 
     assert taken(client) == 0
-    time.sleep(0.8)
+    time.sleep(1.1)
     assert taken(client) == 40
     assert client.read() == []
 
 
 def test_a_ghost_may_close_its_connection_at_once(client):
-    assert raw_answer(client, "ghost;delay_s=0.3;close=true") == b""
+    assert raw_answer(client, "ghost;delay_s=0.7;close=true") == b""
 
     assert taken(client) == 0
-    time.sleep(0.5)
+    time.sleep(1)
     assert taken(client) == 10
 
 
@@ -117,12 +122,12 @@ def test_a_ghost_resend_refills_the_queue_later(client):
         client.session.post(
             client.url + "/v2/trades/stp/resend",
             json={"startDate": "2020-01-01 00:00:00,000 +0000", "endDate": "2030-01-01 00:00:00,000 +0000"},
-            headers={"SSO_TOKEN": client.token, "X-Sandbox-Fault": "ghost;delay_s=0.4"},
+            headers={"SSO_TOKEN": client.token, "X-Sandbox-Fault": "ghost;delay_s=0.8"},
             timeout=0.2,
         )
 
     assert client.read() == []
-    time.sleep(0.4)
+    time.sleep(0.8)
     assert len(client.drain()) == 40
 
 
@@ -160,8 +165,8 @@ def test_something_else_may_be_answered(client, kind, when, gone):
 
 
 def test_gzip_is_whole_or_cut(client):
-    whole = raw_answer(client, "gzip", timeout_s=0.3).removesuffix(b"(silence)")
-    cut = raw_answer(client, "gzip_cut", timeout_s=0.3).removesuffix(b"(silence)")
+    whole = raw_answer(client, "gzip")
+    cut = raw_answer(client, "gzip_cut")
 
     head, _, body = whole.partition(b"\r\n\r\n")
     assert b"content-encoding: gzip" in head.lower()

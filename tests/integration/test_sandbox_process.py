@@ -93,6 +93,29 @@ def test_nothing_is_left_behind():
         getattr(sandbox, end)()
 
 
+def test_it_does_not_outlive_a_parent_that_was_killed():
+    script = "from etl.sandbox.process import SandboxProcess\nprint(SandboxProcess().start().pid, flush=True)\ninput()"
+    parent = subprocess.Popen(
+        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=Path(__file__).parents[2]
+    )
+    assert parent.stdout is not None
+    child = int(parent.stdout.readline())
+    assert is_alive(child)
+    parent.kill()
+    parent.communicate(timeout=5)
+
+    deadline = time.monotonic() + 3
+    while is_running(child) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not is_running(child)
+
+
+def is_running(pid: int) -> bool:
+    """Whether it lives, and does not only wait for an absent parent to take note of its end."""
+    status = Path(f"/proc/{pid}/stat")
+    return status.exists() and status.read_text(encoding="utf-8").rpartition(")")[2].split()[0] != "Z"
+
+
 def test_the_end_of_the_block_ends_it_whatever_happens():
     pids = []
 

@@ -147,12 +147,12 @@ def test_a_senseless_resend_is_400_and_brings_nothing(client, body):
 
 
 def test_resent_trades_may_take_a_while_to_be_eligible(client):
-    client.control.variant(eligible_after_s=0.4)
+    client.control.variant(eligible_after_s=0.8)
     client.drain()
     client.resend()
 
     assert client.read() == []
-    time.sleep(0.5)
+    time.sleep(0.9)
     assert len(client.drain()) == 40
 
 
