@@ -1,0 +1,67 @@
+"""Fixtures for every test that needs a database: a real Postgres, and a migrated database for each test."""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+from sqlalchemy import Connection
+
+from etl.store.database import Database
+from etl.store.unit_of_work import OpenWork, work_on
+from tests.clocks import FakeClock
+from tests.databases import EMPTY, Server, embedded, migrated
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Server]:
+    """The server: embedded, one a worker; or the one at STP_ETL_TEST_DATABASE_URL, as a superuser of it."""
+    given = os.environ.get("STP_ETL_TEST_DATABASE_URL")
+    if given:
+        with migrated(given) as server:
+            yield server
+    else:
+        with embedded() as own, migrated(own.url) as server:
+            yield server
+
+
+@pytest.fixture
+def database_url(postgres: Server) -> Iterator[str]:
+    """The address of a new, migrated database."""
+    with postgres.database() as url:
+        yield url
+
+
+@pytest.fixture
+def empty_database(postgres: Server) -> Iterator[Database]:
+    """A new database without a schema."""
+    with postgres.database(EMPTY) as url:
+        database = Database(url)
+        yield database
+        database.close()
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    """A new, migrated database."""
+    database = Database(database_url)
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def open_work(database: Database) -> OpenWork:
+    """Open a unit of work on a new, migrated database."""
+    return work_on(database)
+
+
+@pytest.fixture
+def connection(database: Database) -> Iterator[Connection]:
+    """A connection to a new, migrated database."""
+    with database.connect() as connection:
+        yield connection
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    """A clock that moves only when told, or waited on."""
+    return FakeClock()
