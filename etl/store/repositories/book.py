@@ -158,9 +158,17 @@ def _version_rows(feed_id: int, numbered: Iterable[tuple[int, BookedVersion]]) -
         trade = v.trade
         yield (
             feed_id, trade.trade_id, v.version, change_seq, v.message_id, v.source, v.content_hash, v.landed_at,
-            v.booked_at, list(v.changed_fields), *_version_values(trade),
-            json.dumps(trade.attributes, separators=(",", ":")), list(trade.attributes_omitted), list(trade.flags),
+            v.booked_at, _array(v.changed_fields), *_version_values(trade),
+            _object(trade.attributes), _array(trade.attributes_omitted), _array(trade.flags),
         )  # fmt: skip
+
+
+def _array(texts: tuple[str, ...]) -> list[str] | str:
+    return list(texts) if texts else "{}"  # mostly empty, and a literal costs nothing
+
+
+def _object(attributes: Mapping[str, Any]) -> str:
+    return json.dumps(attributes, separators=(",", ":")) if attributes else "{}"
 
 
 def _leg_rows(feed_id: int, versions: Iterable[BookedVersion]) -> Iterator[tuple[Any, ...]]:
