@@ -16,7 +16,6 @@ from urllib.parse import unquote
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import ClosedPoolError
-from urllib3.response import HTTPResponse
 from urllib3.util import make_headers, parse_url
 
 from etl.clock import Clock
@@ -25,6 +24,12 @@ from etl.vendor.endpoint import Endpoint, tls_context
 IDLE_S = 1.0
 """A connection that was idle for longer is not used again (law 3)."""
 HANG_UP = struct.pack("ii", 1, 0)  # close at once with a reset: what the kernel still holds is not sent any more
+
+
+def hang_up(sock: socket.socket) -> None:
+    """Let the coming close reset the connection: a request that the kernel sent again later would be a ghost (A22)."""
+    with contextlib.suppress(OSError):  # the socket is dead already
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, HANG_UP)
 
 
 @dataclass(slots=True)
@@ -66,8 +71,12 @@ class _PatientSocket(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any, /) -> int | None:
-        self._sock.settimeout(self._remaining_s())
-        return self._bytes.readinto(buffer)
+        try:
+            self._sock.settimeout(self._remaining_s())
+            return self._bytes.readinto(buffer)
+        except OSError:
+            hang_up(self._sock)
+            raise
 
     def close(self) -> None:
         self._bytes.close()
@@ -107,20 +116,12 @@ class Watched(HTTPConnection):
             self.connect()
         self.departure.leave()
         self.response_class = partial(_Answer, remaining_s=self.departure.remaining_s)  # type: ignore[assignment]
-        super().request(method, url, body, headers, **options)
-
-    def getresponse(self) -> HTTPResponse:  # type: ignore[override]  # as in urllib3 itself
         try:
-            return super().getresponse()
-        except (OSError, http.client.HTTPException):
-            self.hang_up()
+            super().request(method, url, body, headers, **options)
+        except OSError:
+            if self.sock is not None:
+                hang_up(self.sock)
             raise
-
-    def hang_up(self) -> None:
-        """Let the coming close reset the connection, so that a late resend by the kernel cannot make a ghost (A22)."""
-        if self.sock is not None:
-            with contextlib.suppress(OSError):  # the socket is dead already
-                self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, HANG_UP)
 
 
 class WatchedTls(Watched, HTTPSConnection):

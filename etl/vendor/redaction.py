@@ -29,6 +29,6 @@ def without_secrets(text: str, secrets: Iterable[str]) -> str:
     """
     for secret in sorted(secrets, key=len, reverse=True):
         if secret:
-            for form in {secret, json.dumps(secret)[1:-1], quote(secret, safe=""), quote_plus(secret)}:
+            for form in {secret, json.dumps(secret)[1:-1], quote(secret), quote(secret, safe=""), quote_plus(secret)}:
                 text = text.replace(form, HIDDEN)
     return _NAMED.sub(rf"\1{HIDDEN}", text)

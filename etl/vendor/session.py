@@ -148,7 +148,7 @@ class Session:
         except (VendorAwayError, VendorRefusedError):
             return None  # the login that follows says what is wrong, if it still is
         token, said = token_of(exchange), _said(exchange)
-        if exchange.status == 404 or (token is None and (said.get("valid") is False or said.get("expired") is True)):
+        if token is None and (said.get("valid") is False or said.get("expired") is True):
             return None
         anchor_at, anchor_ms = grant.anchor_at, grant.anchor_ms
         if (server_ms := _milliseconds(said, "serverUTCTime")) is not None:

@@ -16,7 +16,7 @@ from urllib3.response import HTTPResponse
 
 from etl.clock import Clock
 from etl.errors import TicketExpiredError
-from etl.vendor.connection import Departure, Pool, Watched, pool_to
+from etl.vendor.connection import Departure, Pool, pool_to
 from etl.vendor.endpoint import Endpoint
 from etl.vendor.failure import Failure, failure_after_sending, failure_before_sending
 from etl.vendor.feed import Cause
@@ -113,8 +113,6 @@ class Wire:
             exchange.failure = failure_after_sending(error)
         exchange.body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         if exchange.failure is not None:
-            if isinstance(raw.connection, Watched):
-                raw.connection.hang_up()
             raw.close()
         raw.release_conn()
 

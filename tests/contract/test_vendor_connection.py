@@ -239,10 +239,12 @@ def test_law_3_after_doubt_the_next_request_goes_over_a_new_connection(vendor, d
     assert [each.connection for each in vendor.asked_for()] == [0, 1]
 
 
-def test_after_a_time_out_the_connection_is_reset_at_once(vendor):
+@pytest.mark.parametrize("begun", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 90\r\n\r\n["])
+def test_after_a_time_out_the_connection_is_reset_at_once(vendor, begun):
     ended = []
 
     def note_the_end(to, _asked):
+        to.sendall(begun)
         to.settimeout(3)
         try:
             ended.append(to.recv(1))
@@ -364,6 +366,44 @@ def test_a_proxy_that_is_named_tunnels(tls_vendor, certificate):
     assert proxy.heads[0].startswith(f"CONNECT 127.0.0.1:{tls_vendor.port} ".encode())
     assert base64.b64encode(b"somebody:pass word") in proxy.heads[0]
     assert "proxy-authorization" not in tls_vendor.asked[0].headers
+
+
+def test_a_proxy_is_asked_again_when_the_connection_was_idle_for_long(tls_vendor, certificate):
+    clock = HandClock()
+    with (
+        Proxy() as proxy,
+        with_session(
+            tls_vendor, clock, ca_file=str(certificate[0]), proxy=f"http://u:tunnel-password@{proxy.address}"
+        ) as client,
+    ):
+        first = client.next_page(a_ticket(clock), 20)
+        clock.seconds += 60
+        second = client.next_page(a_ticket(clock), 20)
+
+    assert (first.outcome, second.outcome) == (PollOutcome.EMPTY, PollOutcome.EMPTY)
+    assert len(proxy.heads) == 2
+
+
+def test_the_proxys_password_is_not_kept_in_its_address():
+    proxy = "http://u:tunnel-password@proxy.example.com:3128"
+    endpoint = Endpoint(base_url="https://fx.example.com", org="o", user="u", proxy=proxy)
+
+    assert str(pool_to(endpoint, HandClock()).proxy) == "http://proxy.example.com:3128"
+    assert "tunnel-password" not in repr(endpoint)
+
+
+def test_requests_of_two_threads_wait_for_each_other_and_do_not_mix(server_context, certificate):
+    with ScriptedVendor(tls=server_context, before_handshake_s=0.2) as vendor:
+        with with_session(vendor, ca_file=str(certificate[0])) as client:
+            tickets, pages = [a_ticket(), a_ticket()], []
+            threads = [Thread(target=lambda t=t: pages.append(client.next_page(t, 20))) for t in tickets]
+            for each in threads:
+                each.start()
+            for each in threads:
+                each.join()
+
+        assert [page.outcome for page in pages] == [PollOutcome.EMPTY] * 2
+        assert {each.request_id for each in vendor.asked} == {ticket.request_id for ticket in tickets}
 
 
 def test_a_proxy_that_refuses_sends_nothing(tls_vendor):

@@ -149,6 +149,20 @@ def test_after_a_401_it_logs_in_once_and_asks_again(vendor, client):
     assert len(vendor.asked_for(LOGIN)) == 2
 
 
+def test_a_401_for_a_token_that_another_thread_has_replaced_costs_no_further_login(vendor, client):
+    def refused_meanwhile(to, asked):
+        client.forget_session()
+        client.ensure_session()
+        answer(401, b"")(to, asked)
+
+    client.ensure_session()
+    vendor.will(refused_meanwhile, path="/v2/positions")
+    vendor.will(logged_in("second-token"), path=LOGIN)
+
+    assert client.positions("ORG", "pfOrg").status == 200
+    assert len(vendor.asked_for(LOGIN)) == 2
+
+
 def test_a_401_that_stays_is_a_refusal(vendor, client):
     vendor.will(*[answer(401, b'{"message": "no right"}')] * 3, path="/v2/positions")
 

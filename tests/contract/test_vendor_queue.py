@@ -222,7 +222,18 @@ def test_a_refusal_hands_nothing_out_and_says_why(vendor, client, status, cause)
     assert len(vendor.asked_for()) == 1
 
 
-@pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b'{"message": 7}', b'{"message": "\xff"}', b"[" * 20_000])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"<html>",
+        b"[]",
+        b'{"message": 7}',
+        b'{"message": "\xff"}',
+        b"[" * 20_000,
+        b'{"message": "x"' + b" " * 70_000 + b"}",
+    ],
+)
 def test_a_refusal_may_say_nothing(vendor, client, body):
     vendor.will(answer(404, body))
 
@@ -239,6 +250,7 @@ def test_a_refusal_may_say_nothing(vendor, client, body):
         ("Tue, 03 Mar 2026 07:00:00 GMT", 0.0),
         ("9" * 400, 86_400.0),
         ("soon", None),
+        ("Fri, 31 Dec 9999 23:59:59 -2300", None),
         ("-1", None),
     ],
 )

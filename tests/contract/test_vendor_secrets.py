@@ -2,7 +2,7 @@
 
 import json
 import logging
-from urllib.parse import quote
+from urllib.parse import quote, quote_plus
 
 import pytest
 
@@ -12,7 +12,8 @@ from etl.vendor.redaction import without_secrets
 from tests.contract.scripted_vendor import PASSWORD, TOKEN, ScriptedVendor, a_client, a_ticket, answer, logged_in, raw
 
 SECRET = "hmac-secret-of-ours"
-FORMS = (PASSWORD, json.dumps(PASSWORD)[1:-1], quote(PASSWORD, safe=""), TOKEN, "cookie-token", SECRET)
+WRITTEN = (PASSWORD, quote(PASSWORD), quote(PASSWORD, safe=""), quote_plus(PASSWORD))
+FORMS = (*WRITTEN, json.dumps(PASSWORD)[1:-1], TOKEN, "cookie-token", SECRET)
 ECHOED = json.dumps(
     {"message": f"{PASSWORD} {TOKEN} {quote(PASSWORD)} {SECRET}", "SSO_TOKEN": "unknown-token"}
 ).encode()
@@ -37,7 +38,7 @@ def shown(text):
 
 def test_the_kept_exchange_of_a_500_has_everything_but_the_secrets(vendor, client):
     told = ("Set-Cookie: SSO_TOKEN=cookie-token; Path=/", f"SSO_TOKEN: {TOKEN}", "X-Trace: trace-17")
-    known = (TOKEN, PASSWORD) if vendor.asked else (SECRET,)
+    known = (TOKEN, *WRITTEN) if vendor.asked else (SECRET,)
     vendor.will(answer(500, json.dumps({"message": " ".join(known), "a": 1}).encode(), *told))
 
     page = client.next_page(a_ticket(), 20)
@@ -47,6 +48,12 @@ def test_the_kept_exchange_of_a_500_has_everything_but_the_secrets(vendor, clien
     assert page.exchange.startswith(f"GET {vendor.url}/v2/trades/stp/messages?maxCount=20 HTTP/1.1\n")
     for kept in ("X-Request-ID: poll-", "HTTP/1.1 500 Told", "X-Trace: trace-17", "Set-Cookie: [hidden]", '"a": 1'):
         assert kept in page.exchange
+
+
+def test_the_kept_exchange_fits_a_text_column(vendor, client):
+    vendor.will(answer(500, b"a\0b\xff"))
+
+    assert client.next_page(a_ticket(), 20).exchange.endswith("\na\\x00b\\xff")
 
 
 def test_a_large_answer_is_kept_in_part(vendor, client):
@@ -91,7 +98,7 @@ def test_nothing_that_is_printed_shows_a_secret(vendor, client):
         secret=SECRET.strip,
         proxy=f"http://u:{TOKEN}@proxy:3128",
     )
-    known = f"{PASSWORD} {TOKEN} {quote(PASSWORD)}" if vendor.asked else SECRET
+    known = " ".join((*WRITTEN, TOKEN)) if vendor.asked else SECRET
     vendor.will(answer(401, json.dumps({"message": f"not {known}", "reasonCode": known}).encode()))
     page = client.next_page(a_ticket(), 20)
 

@@ -132,6 +132,22 @@ def test_a_renewal_with_a_new_token_replaces_the_old_one(vendor, client, clock):
     assert len(vendor.asked_for(RENEW)) == 2
 
 
+@pytest.mark.parametrize("said", [{"expiryTime": ...}, {"expiryTime": 5}])
+def test_a_new_token_whose_end_is_not_told_lives_as_long_as_the_one_before(vendor, client, clock, said):
+    client.ensure_session()
+    clock.seconds += 50
+    vendor.will(logged_in("second-token", serverUTCTime=..., **said), path=RENEW)
+    client.ensure_session()
+
+    clock.seconds += 47.9
+    client.ensure_session()
+    before = len(vendor.asked_for(RENEW))
+    clock.seconds += 0.2
+    client.ensure_session()
+
+    assert (before, len(vendor.asked_for(RENEW)), len(vendor.asked_for(LOGIN))) == (1, 2, 1)
+
+
 def test_a_renewal_without_a_new_token_makes_the_old_one_live_longer(vendor, client, clock):
     client.ensure_session()
     clock.seconds += 50
