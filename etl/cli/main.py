@@ -28,6 +28,7 @@ FAILED, WRONG_SETTINGS = 1, 2
 # noun: module under etl.cli whose `cli` (a typer.Typer) is the noun; imported when it is first used
 NOUNS: Mapping[str, str] = MappingProxyType(
     {
+        "demo": "etl.cli.demo",
         "run": "etl.cli.run",
         "poll": "etl.cli.poll",
         "sandbox": "etl.cli.sandbox",
