@@ -11,6 +11,8 @@ import shutil
 import stat
 import subprocess
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 
@@ -49,9 +51,7 @@ class EmbeddedPostgres:
         Raises OperatorError with what to do when the folder cannot be used.
         """
         self._check_folder()
-        self._users = os.open(self.data_dir.with_name(self.data_dir.name + ".lock"), os.O_CREAT | os.O_RDWR, 0o600)
-        fcntl.flock(self._users, fcntl.LOCK_EX)
-        try:
+        with self._alone():
             if not (self.data_dir / "PG_VERSION").exists():
                 self._run(
                     "initdb", "-D", str(self.data_dir), "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C"
@@ -60,7 +60,7 @@ class EmbeddedPostgres:
                 options = f"{OPTIONS.format(folder=self.data_dir)} {self._settings}"
                 log = str(self.data_dir / "server.log")
                 self._run("pg_ctl", "-D", str(self.data_dir), "-l", log, "-w", "-s", "-o", options, "start")
-        finally:
+            self._users = self._open_lock("users")
             fcntl.flock(self._users, fcntl.LOCK_SH)
         return self.url
 
@@ -68,14 +68,15 @@ class EmbeddedPostgres:
         """Leave the server; stop it when nobody else uses it."""
         if self._users < 0:
             return
-        try:
-            fcntl.flock(self._users, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            pass  # another process of ours still works on it
-        else:
-            self._run("pg_ctl", "-D", str(self.data_dir), "-w", "-s", "-m", mode, "stop", check=False)
-        os.close(self._users)
-        self._users = -1
+        with self._alone():
+            try:
+                fcntl.flock(self._users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                pass  # another process of ours still works on it
+            else:
+                self._run("pg_ctl", "-D", str(self.data_dir), "-w", "-s", "-m", mode, "stop", check=False)
+            os.close(self._users)
+            self._users = -1
 
     def __enter__(self) -> EmbeddedPostgres:
         self.start()
@@ -83,6 +84,19 @@ class EmbeddedPostgres:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.stop()
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Let nobody else start or stop this server meanwhile."""
+        lock = self._open_lock("lock")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(lock)
+
+    def _open_lock(self, suffix: str) -> int:
+        return os.open(self.data_dir.with_name(f"{self.data_dir.name}.{suffix}"), os.O_CREAT | os.O_RDWR, 0o600)
 
     def _run(self, program: str, *arguments: str, check: bool = True) -> int:
         command = [str(self.binary(program)), *arguments]
