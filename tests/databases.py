@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from sqlalchemy import NullPool, create_engine, make_url, text
 
@@ -27,20 +27,16 @@ SETTINGS = (
 )
 
 
-class Startable(Protocol):
-    """A server that can be started again after it was stopped."""
-
-    def start(self) -> str: ...
-
-    def stop(self, mode: str = "fast") -> None: ...
-
-
 class DebianPostgres:
     """Debian's own PostgreSQL 15, run like the embedded one: on a unix socket in its data folder."""
 
     def __init__(self, data_dir: Path) -> None:
         self.data_dir = data_dir
         self._account = "postgres" if os.geteuid() == 0 else None
+
+    @property
+    def url(self) -> str:
+        return f"postgresql://postgres@/postgres?host={self.data_dir}"
 
     def start(self) -> str:
         if not (self.data_dir / "PG_VERSION").exists():
@@ -51,18 +47,20 @@ class DebianPostgres:
         options = f"-c listen_addresses='' -c unix_socket_directories='{self.data_dir}' {SETTINGS}"
         log = self.data_dir / "server.log"
         self._run("pg_ctl", "-D", self.data_dir, "-l", log, "-w", "-s", "-o", options, "start")
-        return f"postgresql://postgres@/postgres?host={self.data_dir}"
+        return self.url
 
     def stop(self, mode: str = "fast") -> None:
         self._run("pg_ctl", "-D", self.data_dir, "-w", "-s", "-m", mode, "stop")
 
     def _run(self, program: str, *arguments: object) -> None:
-        groups = [] if self._account is not None else None
-        subprocess.run(
-            [str(DEBIAN / program), *map(str, arguments)],
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-            user=self._account, extra_groups=groups, cwd="/", check=True,
-        )  # fmt: skip
+        with tempfile.TemporaryFile() as said:
+            done = subprocess.run(
+                [str(DEBIAN / program), *map(str, arguments)],
+                stdin=subprocess.DEVNULL, stdout=said, stderr=said, user=self._account,
+                extra_groups=[] if self._account is not None else None, cwd="/", check=False,
+            )  # fmt: skip
+            said.seek(0)
+            assert done.returncode == 0, said.read().decode()
 
 
 class Server:

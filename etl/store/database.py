@@ -32,8 +32,9 @@ def translated(error: BaseException) -> EtlError:
     original = error.orig if isinstance(error, DBAPIError) else error
     state = getattr(original, "sqlstate", None) or ""
     sentence = str(original).strip().splitlines()[0] if str(original).strip() else type(original).__name__
-    if state.startswith(CONTENT_CLASSES):
-        return ContentRefusedError(f"the database refuses the content ({state}): {sentence}")
+    unsendable = not state and isinstance(original, psycopg.DataError | UnicodeEncodeError)  # NUL, lone surrogates
+    if unsendable or state.startswith(CONTENT_CLASSES):
+        return ContentRefusedError(f"the database refuses the content ({state or 'text'}): {sentence}")
     if state.startswith(AWAY_CLASSES) or state in AWAY_CODES:
         return DatabaseAwayError(f"the database does not take work now ({state}): {sentence}")
     lost = isinstance(error, OperationalError | InterfaceError | psycopg.OperationalError | PoolTimeoutError)
@@ -49,7 +50,7 @@ def translating() -> Iterator[None]:
     """Raise our errors in place of the database's."""
     try:
         yield
-    except (DBAPIError, psycopg.Error, PoolTimeoutError) as error:
+    except (DBAPIError, psycopg.Error, PoolTimeoutError, UnicodeEncodeError) as error:
         raise translated(error) from error
 
 

@@ -32,7 +32,8 @@ TABLES = (
 
 # A partition is made as a table of its own and attached afterwards: attaching takes a lock that lets reports and
 # landing go on, whereas CREATE TABLE … PARTITION OF waits behind every open report and blocks landing meanwhile.
-# SECURITY DEFINER: the daemon calls it without owning the tables.
+# SECURITY DEFINER: the daemon calls it without owning the tables. A month that began in the default partition stays
+# there: its own partition could not be attached, and must not keep the next months from having theirs.
 MAKE_PARTITIONS = """
 CREATE FUNCTION stp.make_partitions(from_month date, months integer) RETURNS integer
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -40,6 +41,7 @@ DECLARE
     parent text;
     first_day date;
     name text;
+    in_default boolean;
     made integer := 0;
 BEGIN
     PERFORM pg_advisory_xact_lock(hashtext('stp.make_partitions'));
@@ -48,6 +50,10 @@ BEGIN
         FOREACH parent IN ARRAY ARRAY['answer', 'message'] LOOP
             name := parent || '_p' || to_char(first_day, 'YYYYMM');
             CONTINUE WHEN to_regclass('stp.' || name) IS NOT NULL;
+            EXECUTE format('SELECT EXISTS (SELECT FROM stp.%I WHERE opened_at >= %L AND opened_at < %L)',
+                parent || '_default', first_day::timestamp AT TIME ZONE 'UTC',
+                (first_day::timestamp + interval '1 month') AT TIME ZONE 'UTC') INTO in_default;
+            CONTINUE WHEN in_default;
             EXECUTE format('CREATE TABLE stp.%I (LIKE stp.%I INCLUDING ALL EXCLUDING INDEXES)',
                 name, parent);
             EXECUTE format(
