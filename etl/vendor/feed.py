@@ -141,7 +141,10 @@ class TradeFeed(Protocol):
     """One download user's queue at the vendor."""
 
     def ensure_session(self) -> None:
-        """Log in, or renew the session, when that is due; raise VendorAwayError or VendorRefusedError."""
+        """Log in, or renew the session, when that is due.
+
+        Raises VendorAwayError, VendorThrottledError or VendorRefusedError.
+        """
         ...
 
     def forget_session(self) -> None:
