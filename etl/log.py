@@ -15,8 +15,8 @@ from etl.config.secret import KNOWN_SECRETS, MASK
 Format = Literal["auto", "json", "console"]
 
 SECRET_WORDS = ("password", "passwd", "secret", "token", "authorization", "cookie", "credential")
-TALKATIVE = ("apscheduler", "urllib3", "uvicorn.access")  # their info lines say nothing about trades
-OTHERS = ("uvicorn", "uvicorn.error", "alembic", *TALKATIVE)  # may have brought handlers of their own
+TALKATIVE = ("alembic", "apscheduler", "urllib3", "uvicorn.access")  # their info lines say nothing about trades
+OTHERS = ("uvicorn", "uvicorn.error", *TALKATIVE)  # may have brought handlers of their own
 DEEPEST = 8  # levels; what lies deeper is written as text
 
 

@@ -32,6 +32,14 @@ NOUNS: Mapping[str, str] = MappingProxyType(
         "run": "etl.cli.run",
         "poll": "etl.cli.poll",
         "sandbox": "etl.cli.sandbox",
+        "status": "etl.cli.status",
+        "trades": "etl.cli.trades",
+        "messages": "etl.cli.messages",
+        "exceptions": "etl.cli.exceptions",
+        "incidents": "etl.cli.incidents",
+        "feeds": "etl.cli.feeds",
+        "audit": "etl.cli.audit",
+        "db": "etl.cli.db",
         "config": "etl.cli.config",
     }
 )

@@ -13,6 +13,8 @@ from etl.store.repositories.answers import AnswerRepository
 from etl.store.repositories.attention import AttentionRepository
 from etl.store.repositories.book import BookRepository
 from etl.store.repositories.feeds import FeedRepository
+from etl.store.repositories.lists import ListRepository
+from etl.store.repositories.originals import OriginalRepository
 from etl.store.repositories.polls import PollRepository
 
 
@@ -46,6 +48,16 @@ class UnitOfWork:
     def attention(self) -> AttentionRepository:
         """Exception items, breaks, incidents, the audit log."""
         return AttentionRepository(self._connection)
+
+    @cached_property
+    def lists(self) -> ListRepository:
+        """Rows of the reporting views, for people."""
+        return ListRepository(self._connection)
+
+    @cached_property
+    def originals(self) -> OriginalRepository:
+        """The vendor's own words about one message."""
+        return OriginalRepository(self._connection)
 
     @contextmanager
     def savepoint(self) -> Iterator[None]:

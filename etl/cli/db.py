@@ -1,0 +1,102 @@
+"""`stp-etl db`: the schema of the database, the rights in it, and a shell on it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from etl.app import App
+from etl.cli.context import invocation, noun
+from etl.cli.options import FOUND_SOMETHING
+from etl.cli.output import Format, FormatOption, remark, show_card
+from etl.errors import OperatorError, SchemaError
+from etl.store import grants, schema
+from etl.store.shell import run_psql
+
+cli = noun("Look after the database: schema, rights, a shell.")
+FAILED = 1
+
+
+@cli.command(epilog="Example: stp-etl db upgrade")
+def upgrade(context: typer.Context) -> None:
+    """Apply the migrations that are missing; running it again changes nothing."""
+    with App(invocation(context).settings) as app:
+        app.database.check_durable()
+        with app.database.connect() as connection:
+            before, after = schema.upgrade(connection)
+            without_role = not grants.role_exists(connection)
+            by_hand = grants.reporting_grants(connection, create=True) if without_role else []
+    remark(f"the schema was at {before or 'nothing'} and is at {after}" if before != after else f"already at {after}")
+    if by_hand:
+        remark(f"the role {grants.REPORTING_ROLE} is missing and this user may not create it; have an owner run:")
+        typer.echo("".join(f"{statement};\n" for statement in by_hand), nl=False)
+
+
+@cli.command(epilog="Example: stp-etl db check")
+def check(context: typer.Context, fmt: FormatOption = Format.TABLE) -> None:
+    """Tell whether trades may be trusted to the database: version, durability, schema; exit 3 when not."""
+    faults: list[str] = []
+    with App(invocation(context).settings) as app:
+        try:
+            app.database.check_durable()
+        except OperatorError as error:
+            faults.append(str(error))
+        with app.database.connect() as connection:
+            facts: dict[str, object] = {
+                "database": app.database.url.set(drivername="postgresql").render_as_string(hide_password=True),
+                "embedded": app.embedded is not None,
+                "server": grants.server_settings(connection),
+                "schema": schema.current_revision(connection),
+                "expected schema": schema.expected_revision(),
+                f"role {grants.REPORTING_ROLE}": grants.role_exists(connection),
+            }
+            try:
+                schema.check(connection)
+            except SchemaError as error:
+                faults.append(str(error))
+    show_card(facts | {"sound": not faults}, fmt)
+    for fault in faults:
+        remark(fault)
+    if faults:
+        raise typer.Exit(FOUND_SOMETHING)
+
+
+@cli.command("grants", epilog="Example: stp-etl db grants --daemon-role stp_daemon --print")
+def grant(
+    context: typer.Context,
+    daemon_role: Annotated[
+        str | None, typer.Option("--daemon-role", metavar="ROLE", help="Also let this role poll and book.")
+    ] = None,
+    print_only: Annotated[bool, typer.Option("--print", help="Write the SQL, run nothing.")] = False,
+) -> None:
+    """Let the role stp_reporting read the reports; run it as the owner of the schema, again after each upgrade.
+
+    The daemon's role may add what it landed and booked and never change it.
+    """
+    with App(invocation(context).settings) as app, app.database.connect() as connection:
+        schema.check(connection)
+        missing = not grants.role_exists(connection)
+        statements = grants.reporting_grants(connection, create=missing)
+        if daemon_role is not None:
+            if not print_only and not grants.role_exists(connection, daemon_role):
+                raise OperatorError(f"there is no role {daemon_role}; make it first: CREATE ROLE {daemon_role} LOGIN")
+            statements += grants.daemon_grants(connection, daemon_role)
+        if not print_only:
+            grants.grant(connection, statements)
+    typer.echo("".join(f"{statement};\n" for statement in statements), nl=False)
+    remark("nothing was run" if print_only else f"{len(statements)} statements were run")
+
+
+@cli.command(
+    epilog="Example: stp-etl db shell -- -c 'SELECT * FROM reporting.feed_status'",
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+)
+def shell(context: typer.Context) -> None:
+    """Open psql on the configured database, the embedded one too; further arguments go to psql."""
+    with App(invocation(context).settings) as app:
+        spare = Path(app.settings.database.data_dir)
+        code = run_psql(app.database, context.args, app.embedded, spare)
+    if code:
+        raise typer.Exit(FAILED)

@@ -1,0 +1,83 @@
+"""`stp-etl messages`: what the vendor sent, byte for byte, and what became of it."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from etl.cli.context import noun
+from etl.cli.options import FeedOption, LimitOption, first_of, known_feed, ready_app
+from etl.cli.originals import Original, original_of, say_faults, visible
+from etl.cli.output import Format, FormatOption, show, show_card
+from etl.store.repositories.lists import MessageFilter
+
+cli = noun("Look at the vendor's messages, and read them again.")
+FAILED = 1
+LISTED = ("feed", "message_id", "poll_id", "trade_id", "event", "landed_at", "state")
+
+
+@cli.command("list", epilog="Example: stp-etl messages list --trade FXI9369258100")
+def list_messages(
+    context: typer.Context,
+    feed: FeedOption = None,
+    poll: Annotated[int | None, typer.Option("--poll", help="Only of this poll.")] = None,
+    trade: Annotated[str | None, typer.Option("--trade", help="Only about this trade.")] = None,
+    state: Annotated[
+        str | None, typer.Option("--state", help="booked, enriched, duplicate, conflict or excepted.")
+    ] = None,
+    limit: LimitOption = 50,
+    fmt: FormatOption = Format.TABLE,
+) -> None:
+    """List messages with what became of each, the newest first."""
+    with ready_app(context) as app, app.open_work() as work:
+        known_feed(work, feed)
+        rows = work.lists.messages(MessageFilter(feed, poll, trade, state), limit + 1)
+    show(first_of(rows, limit), LISTED, fmt)
+
+
+@cli.command("show", epilog="Example: stp-etl messages show 1700000000 --raw")
+def show_message(
+    context: typer.Context,
+    message_id: Annotated[int, typer.Argument(help="Our number of the message.", metavar="MESSAGE_ID")],
+    raw: Annotated[bool, typer.Option("--raw", help="Write the exact bytes and nothing else.")] = False,
+    fmt: FormatOption = Format.TABLE,
+) -> None:
+    """Show one message as the vendor sent it, with the request that brought it; exit 1 when the bytes were changed.
+
+    The text is the vendor's, with control characters as escapes.
+    """
+    with ready_app(context) as app, app.open_work() as work:
+        original = original_of(work, message_id)
+    if raw:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(original.raw)
+        sys.stdout.buffer.flush()
+    elif fmt is Format.TABLE:
+        show_card(card(original), fmt)
+        sys.stdout.write(f"\n{visible(original.raw)}\n")
+    else:
+        show_card(card(original) | {"original": visible(original.raw)}, fmt)
+    say_faults(original)
+    if original.faults:
+        raise typer.Exit(FAILED)
+
+
+def card(original: Original) -> dict[str, object]:
+    """Return what is known of a message besides its text."""
+    answer, message = original.answer, original.message
+    waiting = "landed, not booked yet"
+    return {
+        "feed": answer.feed,
+        "message_id": original.message_id,
+        "state": message.state if message is not None else waiting,
+        "trade_id": message.trade_id if message is not None else None,
+        "version": message.version if message is not None else None,
+        "event": message.event if message is not None else None,
+        "poll_id": answer.poll_id,
+        "request_id": answer.request_id,
+        "landed_at": answer.landed_at,
+        "sha256": original.sha256,
+        "verified": "no: " + "; ".join(original.faults) if original.faults else "yes, bytes and hashes agree",
+    }

@@ -1,0 +1,67 @@
+"""Rights in the database: what readers of the reports and what the daemon may do, as SQL and as a deed."""
+
+from __future__ import annotations
+
+import psycopg
+from psycopg import sql
+from sqlalchemy import Connection, text
+
+from etl.store.base import SCHEMA
+
+REPORTING_ROLE = "stp_reporting"
+INSERT_ONLY = ("answer", "audit", "trade_leg", "trade_version")
+"""Tables whose rows the daemon's role can only add and read (law 5)."""
+
+
+def role_exists(connection: Connection, role: str = REPORTING_ROLE) -> bool:
+    """Return whether the cluster has a role of this name."""
+    found = connection.execute(text("SELECT FROM pg_roles WHERE rolname = :role"), {"role": role})
+    return found.first() is not None
+
+
+def server_settings(connection: Connection) -> dict[str, str]:
+    """Return the server's version and what decides whether it may forget a commit (law 4)."""
+    names = ("server_version", "fsync", "synchronous_commit", "full_page_writes", "transaction_read_only")
+    found = connection.execute(
+        text("SELECT name, setting FROM pg_settings WHERE name = ANY (:names)"), {"names": list(names)}
+    )
+    settings = {row.name: row.setting for row in found}
+    return {name: settings[name] for name in names if name in settings}
+
+
+def reporting_grants(connection: Connection, *, create: bool) -> list[str]:
+    """Return the statements that let `stp_reporting` read every view of the reports; `create` makes the role first."""
+    statements = (
+        "CREATE ROLE {role} NOLOGIN",
+        "GRANT USAGE ON SCHEMA reporting TO {role}",
+        "GRANT SELECT ON ALL TABLES IN SCHEMA reporting TO {role}",
+    )
+    return _written(connection, statements[0 if create else 1 :], REPORTING_ROLE)
+
+
+def daemon_grants(connection: Connection, role: str) -> list[str]:
+    """Return the statements that let `role` poll and book, and keep it from changing what was landed (law 5)."""
+    statements = (
+        f"GRANT USAGE ON SCHEMA {SCHEMA}, reporting TO {{role}}",
+        f"GRANT SELECT ON ALL TABLES IN SCHEMA {SCHEMA}, reporting TO {{role}}",
+        f"GRANT USAGE ON ALL SEQUENCES IN SCHEMA {SCHEMA} TO {{role}}",
+        f"GRANT INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {SCHEMA} TO {{role}}",
+        *(f"REVOKE UPDATE, DELETE, TRUNCATE ON {SCHEMA}.{table} FROM {{role}}" for table in INSERT_ONLY),
+        f"REVOKE INSERT, UPDATE, DELETE ON {SCHEMA}.alembic_version FROM {{role}}",
+    )
+    return _written(connection, statements, role)
+
+
+def grant(connection: Connection, statements: list[str]) -> None:
+    """Run the statements in one transaction; doing it again changes nothing. Database errors come out as ours."""
+    for statement in statements:
+        connection.exec_driver_sql(statement, execution_options={"no_parameters": True})
+    connection.commit()
+
+
+def _written(connection: Connection, statements: tuple[str, ...], role: str) -> list[str]:
+    """Return the statements with the role's name quoted as the server wants it."""
+    driver = connection.connection.driver_connection
+    assert isinstance(driver, psycopg.Connection), "the driver is psycopg 3"
+    name = sql.Identifier(role)
+    return [sql.SQL(each).format(role=name).as_string(driver) for each in statements]
