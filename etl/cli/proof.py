@@ -89,7 +89,7 @@ def prove(handed_out: HandedOut, ask: Ask) -> Proof:
     legs = keyed((leg for message in messages.values() for leg in legs_of(message)), "trade_id", "leg_no")
     proof.fields += proof.compare("leg", legs, keyed(ask("SELECT * FROM reporting.trade_leg"), "trade_id", "leg_no"))
     proof.fields += compare_bytes(proof, handed_out, ask)
-    flows = [trade_of(messages[leg["trade_id"]]) | leg for leg in legs.values()]
+    flows = [{**trade_of(messages[leg["trade_id"]]), **leg} for leg in legs.values()]
     proof.totals += compare_totals(proof, flows, ask)
     return proof
 
@@ -106,7 +106,7 @@ def compare_bytes(proof: Proof, handed_out: HandedOut, ask: Ask) -> int:
 
 def compare_totals(proof: Proof, legs: Sequence[Row], ask: Ask) -> int:
     """Compare the sums of each currency, the positions and the cash ladder, which SQL and booking have added up."""
-    flows = [leg | cash for leg in legs for cash in cash_of(leg)]
+    flows = [{**leg, **cash} for leg in legs for cash in cash_of(leg)]
     compared = proof.compare("sum", added_up(flows, ("currency",)), keyed(ask(SUMS), "currency"))
     positions = keyed(ask("SELECT * FROM reporting.position"), *POSITION)
     compared += proof.compare("position", added_up(legs, POSITION), positions)
