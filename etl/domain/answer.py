@@ -18,7 +18,7 @@ _ZLIB_WINDOW = {"gzip": (zlib.MAX_WBITS | 16,), "x-gzip": (zlib.MAX_WBITS | 16,)
 _ELEMENTS = msgspec.json.Decoder(list[msgspec.Raw])
 
 
-class Piece(msgspec.Struct, frozen=True):
+class Piece(msgspec.Struct, frozen=True, gc=False):
     """One element of a page: its bytes as sent, and where they start in the (decoded) answer."""
 
     offset: int

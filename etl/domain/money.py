@@ -36,7 +36,7 @@ def minor_unit(currency: str) -> int | None:
     return _DIGITS.get(currency)
 
 
-class Amount(msgspec.Struct, frozen=True):
+class Amount(msgspec.Struct, frozen=True, gc=False):
     """A sum of one currency: major units; positive is received by our side, negative is paid."""
 
     value: Decimal

@@ -12,7 +12,7 @@ from etl.domain.money import EXACT
 from etl.domain.trade import Leg, OurSide, Trade
 
 
-class PositionKey(msgspec.Struct, frozen=True):
+class PositionKey(msgspec.Struct, frozen=True, gc=False):
     """What amounts are summed by; `organisation`, `legal_entity` and `trader` are ours."""
 
     organisation: str | None
@@ -23,7 +23,7 @@ class PositionKey(msgspec.Struct, frozen=True):
     deliverable: bool
 
 
-class Totals(msgspec.Struct, frozen=True):
+class Totals(msgspec.Struct, frozen=True, gc=False):
     """Base and term amount in major units, positive is received by us, negative is paid; the trades in them."""
 
     base_amount: Decimal = Decimal(0)
@@ -31,7 +31,7 @@ class Totals(msgspec.Struct, frozen=True):
     count: int = 0
 
 
-class Movement(msgspec.Struct, frozen=True):
+class Movement(msgspec.Struct, frozen=True, gc=False):
     """What one leg of a trade adds to one position; units and signs as in Totals."""
 
     organisation: str | None

@@ -57,7 +57,7 @@ class OurSide(StrEnum):
     BOTH = "both"
 
 
-class Leg(msgspec.Struct, frozen=True):
+class Leg(msgspec.Struct, frozen=True, gc=False):
     """One exchange of two currencies on one value date; a spot has one leg, a swap near (1) and far (2).
 
     Amounts are signed for our side: positive is received, negative is paid. For an internal trade
@@ -78,7 +78,7 @@ class Leg(msgspec.Struct, frozen=True):
     forward_points: Decimal | None = None
 
 
-class Trade(msgspec.Struct, frozen=True):
+class Trade(msgspec.Struct, frozen=True, gc=False):
     """A verified deal of one legal entity of ours with one counterparty, as one message states it.
 
     `organisation`, `legal_entity` are our side's, `counterparty`, `counterparty_entity` the other's,

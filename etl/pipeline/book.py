@@ -15,9 +15,10 @@ from etl.domain.fields import RULES, Reading
 from etl.domain.position import net
 from etl.domain.trade import Fault, Rejected, Trade
 from etl.errors import BookingHeldError, ContentRefusedError
+from etl.pipeline.ahead import ReadAhead
 from etl.pipeline.decide import Decider, Decisions
 from etl.pipeline.reading import ReadMessage, messages_in
-from etl.store.repositories.answers import LandedAnswer, poll_of
+from etl.store.repositories.answers import poll_of
 from etl.store.repositories.feeds import BookerState
 from etl.store.unit_of_work import OpenWork, UnitOfWork
 
@@ -39,6 +40,7 @@ class Booker:
 
     def __init__(self, feed: BookedFeed, open_work: OpenWork, clock: Clock) -> None:
         self._feed, self._open_work, self._clock = feed, open_work, clock
+        self._ahead = ReadAhead(feed.feed_id, feed.reading, open_work, batch_bytes=feed.batch_bytes)
         self._drift_said: set[str] = set()
         self.busy = False
         self.counts: Counter[str] = Counter()
@@ -58,6 +60,7 @@ class Booker:
                     break
                 counts += batch
         finally:
+            self._ahead.forget()
             self.busy = False
         return counts
 
@@ -68,16 +71,16 @@ class Booker:
             state = work.feeds.lock_booker(self._feed.feed_id)
             if state.held_at is not None:
                 raise BookingHeldError(_held(self._feed.name, state.held_reason))
-            answers = work.answers.unbooked(self._feed.feed_id, self._feed.batch_bytes)
-            if not answers:
+            waiting = work.answers.oldest_waiting(self._feed.feed_id, self._feed.batch_bytes)
+            if not waiting:
                 return None
-            messages = [message for answer in answers for message in messages_in(answer, self._feed.reading)]
+            messages = self._ahead.messages(work, waiting)
             counts = self._write(work, messages)
-            after = _advanced(state, answers[0], counts)
+            after = _advanced(state, waiting[0].drain_id, counts)
             reason = self._reason_to_hold(after)
             if reason is None:
                 work.feeds.note_booking(self._feed.feed_id, after)
-                work.answers.mark_booked(self._feed.feed_id, [answer.poll_id for answer in answers])
+                work.answers.mark_booked(self._feed.feed_id, [each.poll_id for each in waiting])
                 work.commit()
         if reason is not None:
             self._hold(after, reason)
@@ -180,11 +183,11 @@ def said_before(work: UnitOfWork, feed: BookedFeed, trade_id: str, wanted: bytes
     return None
 
 
-def _advanced(state: BookerState, answer: LandedAnswer, counts: Counter[str]) -> BookerState:
-    same = state.drain_id == answer.drain_id
+def _advanced(state: BookerState, drain_id: int, counts: Counter[str]) -> BookerState:
+    same = state.drain_id == drain_id
     return msgspec.structs.replace(
         state,
-        drain_id=answer.drain_id,
+        drain_id=drain_id,
         conflicts=(state.conflicts if same else 0) + counts["conflict"],
         enriched=(state.enriched if same else 0) + counts["enriched"],
     )

@@ -19,7 +19,7 @@ from etl.store.repositories.answers import LandedAnswer, MessageRecord, message_
 from etl.store.repositories.attention import ExceptionItem
 
 
-class ReadMessage(msgspec.Struct, frozen=True):
+class ReadMessage(msgspec.Struct, frozen=True, gc=False):
     """One message of a landed answer as it reads today: a trade, or every fault found in it."""
 
     poll_id: int

@@ -13,7 +13,7 @@ from etl.store.copying import copy_rows
 from etl.store.rows.poll import MESSAGES_A_POLL, AnswerRow, MessageRow, PollRow, UnbookedRow
 
 
-class LandedAnswer(msgspec.Struct, frozen=True):
+class LandedAnswer(msgspec.Struct, frozen=True, gc=False):
     """An answer as it lies in the database."""
 
     poll_id: int
@@ -25,7 +25,15 @@ class LandedAnswer(msgspec.Struct, frozen=True):
     body: bytes
 
 
-class MessageRecord(msgspec.Struct, frozen=True):
+class Waiting(msgspec.Struct, frozen=True):
+    """A landed answer that waits for booking."""
+
+    poll_id: int
+    opened_at: datetime
+    drain_id: int
+
+
+class MessageRecord(msgspec.Struct, frozen=True, gc=False):
     """What became of one element of an answer; the fields are the columns of `stp.message`."""
 
     poll_id: int
@@ -46,6 +54,10 @@ def message_id(poll_id: int, place: int) -> int:
     return poll_id * MESSAGES_A_POLL + place
 
 
+MOST_AT_ONCE = 200
+"""Answers that are booked together at the most, however small they are."""
+
+
 def poll_of(message: int) -> int:
     """Return the poll that brought the message of this number."""
     return message // MESSAGES_A_POLL
@@ -57,30 +69,39 @@ class AnswerRepository:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def unbooked(self, feed_id: int, size: int) -> list[LandedAnswer]:
+    def oldest_waiting(self, feed_id: int, size: int, *, after: int = 0) -> list[Waiting]:
         """Return the oldest answers that wait for booking, in the order in which they were polled.
 
-        They are of one drain, and together about `size` bytes: one at least, however large.
+        They are of one drain, later than the poll `after`, and together about `size` bytes: one at least, however
+        large.
         """
         columns = (UnbookedRow.poll_id, UnbookedRow.opened_at, UnbookedRow.drain_id, UnbookedRow.length)
-        oldest = select(*columns).where(UnbookedRow.feed_id == feed_id).order_by(UnbookedRow.poll_id).limit(200)
-        waiting: dict[int, tuple[datetime, int]] = {}
-        for poll_id, opened_at, drain_id, length in self._connection.execute(oldest).all():
-            size -= length
-            if waiting and (size < 0 or drain_id != next(iter(waiting.values()))[1]):
+        oldest = (
+            select(*columns)
+            .where(UnbookedRow.feed_id == feed_id, UnbookedRow.poll_id > after)
+            .order_by(UnbookedRow.poll_id)
+            .limit(MOST_AT_ONCE)
+        )
+        chosen: list[Waiting] = []
+        for row in self._connection.execute(oldest).all():
+            size -= row.length
+            if chosen and (size < 0 or row.drain_id != chosen[0].drain_id):
                 break
-            waiting[poll_id] = (opened_at, drain_id)
-        if not waiting:
-            return []
-        days = [opened_at for opened_at, _ in waiting.values()]
+            chosen.append(Waiting(row.poll_id, row.opened_at, row.drain_id))
+        return chosen
+
+    def landed(self, feed_id: int, waiting: Sequence[Waiting]) -> list[LandedAnswer]:
+        """Return these answers with their bytes, in the order in which they were polled."""
+        days = [each.opened_at for each in waiting]
+        drains = {each.poll_id: each.drain_id for each in waiting}
         statement = (
             select(*_LANDED)
-            .where(AnswerRow.feed_id == feed_id, AnswerRow.poll_id.in_(waiting))
+            .where(AnswerRow.feed_id == feed_id, AnswerRow.poll_id.in_(drains))
             .where(AnswerRow.opened_at.between(min(days), max(days)))  # reads no other partition
             .order_by(AnswerRow.poll_id)
         )
         rows = self._connection.execute(statement)
-        return [LandedAnswer(r[0], r[1], r[2], waiting[r[0]][1], *r[3:]) for r in rows]
+        return [LandedAnswer(r[0], r[1], r[2], drains[r[0]], *r[3:]) for r in rows]
 
     def waiting(self, feed_id: int) -> bool:
         """Return whether any landed answer of the feed waits for booking."""

@@ -63,7 +63,7 @@ class Known(msgspec.Struct, frozen=True):
     hashes: dict[bytes, int]
 
 
-class BookedVersion(msgspec.Struct, frozen=True):
+class BookedVersion(msgspec.Struct, frozen=True, gc=False):
     """A version to be written. `landed_at` is when its words arrived, `booked_at` when we understood them."""
 
     trade: Trade
