@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from threading import Lock
 from types import FrameType
 
 import structlog
@@ -33,12 +34,15 @@ def run(app: App) -> None:
     jobs = _when_the_database_is_there(app)
     if jobs is None:
         return
-    scheduler = _scheduler(app, jobs)
+    poking = Lock()
+    scheduler = _scheduler(app, jobs, poking)
     scheduler.start()
     log.info("daemon.started", feeds=[feed.name for feed in app.feeds()])
     while not app.stop.wait(HEARTBEAT_S):
         pass
     log.info("daemon.stopping")
+    with poking:
+        pass  # from here on no job asks the scheduler anything: its shutdown waits for jobs with its locks held
     scheduler.shutdown(wait=True)  # running jobs end by themselves: no new request is sent
     _book_what_landed(app)
     log.info("daemon.stopped")
@@ -66,7 +70,7 @@ def _when_the_database_is_there(app: App) -> list[Job] | None:
         pause = min(pause * 2, LONGEST_START_PAUSE_S)
 
 
-def _scheduler(app: App, jobs: list[Job]) -> BackgroundScheduler:
+def _scheduler(app: App, jobs: list[Job], poking: Lock) -> BackgroundScheduler:
     """Return the scheduler with every job, due at once.
 
     Set on purpose: a run that is late is made up once however many were missed (the default drops it silently after
@@ -82,13 +86,15 @@ def _scheduler(app: App, jobs: list[Job]) -> BackgroundScheduler:
             execute, "interval", (job, app.clock), seconds=job.every_s, id=job.name, next_run_time=app.clock.now()
         )
     for feed in app.feeds():
-        feed.on_landed = _book_at_once(app, scheduler, feed)
+        feed.on_landed = _book_at_once(app, scheduler, feed, poking)
     return scheduler
 
 
-def _book_at_once(app: App, scheduler: BackgroundScheduler, feed: FeedRuntime) -> Callable[[], None]:
+def _book_at_once(app: App, scheduler: BackgroundScheduler, feed: FeedRuntime, poking: Lock) -> Callable[[], None]:
     def poke() -> None:
-        scheduler.modify_job(f"book-{feed.name}", next_run_time=app.clock.now())
+        with poking:
+            if not app.stop.is_set():
+                scheduler.modify_job(f"book-{feed.name}", next_run_time=app.clock.now())
 
     return poke
 
