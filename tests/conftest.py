@@ -10,6 +10,7 @@ from etl.store.database import Database
 from etl.store.unit_of_work import OpenWork, work_on
 from tests.clocks import FakeClock
 from tests.databases import EMPTY, Server, embedded, migrated
+from tests.polling import Polling
 
 
 @pytest.fixture(scope="session")
@@ -65,3 +66,11 @@ def connection(database: Database) -> Iterator[Connection]:
 def clock() -> FakeClock:
     """A clock that moves only when told, or waited on."""
     return FakeClock()
+
+
+@pytest.fixture
+def polling(database: Database, clock: FakeClock) -> Iterator[Polling]:
+    """A feed that this process leads, with a poller at work on it."""
+    polling = Polling(database, clock=clock)
+    yield polling
+    polling.close()

@@ -17,6 +17,11 @@ def is_storable(text: str) -> bool:
     return text.isprintable() or _UNSTORABLE.search(text) is None
 
 
+def storable(text: str | None) -> str | None:
+    """Return the text with each character that Postgres cannot hold written as an escape."""
+    return text if text is None or is_storable(text) else _UNSTORABLE.sub(_escaped, text)
+
+
 def has_control_characters(text: str) -> bool:
     """Return whether it holds control characters or lone surrogates."""
     return not text.isprintable() and _CONTROL.search(text) is not None

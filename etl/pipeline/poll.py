@@ -7,6 +7,7 @@ from datetime import timedelta
 from threading import Event
 from typing import TypeVar
 
+import msgspec
 import structlog
 
 from etl import metrics
@@ -23,6 +24,8 @@ TICKET_LIFE_S = 2.0  # law 12
 HALVING = (Cause.TIMEOUT, Cause.TOO_LARGE)  # answers that a smaller page may bring through
 UNSENT_AGAIN = (Cause.TICKET_EXPIRED, Cause.NO_SESSION)  # worth another poll at once
 TRIES_UNSENT = 3
+UNSENT = Ending(PollOutcome.NOT_SENT, "commit_unknown", "the reply to its opening was lost")
+BROKEN_OFF = Ending(PollOutcome.IN_DOUBT, "killed", "its drain broke off before the outcome was known")
 
 log = structlog.get_logger()
 T = TypeVar("T")
@@ -41,6 +44,7 @@ class Poller:
         self._on_landed = on_landed
         self._pauses = Pauses(clock, feed.pause_min_s, feed.pause_max_s)
         self._page_size = feed.page_size
+        self._left_open: tuple[OpenPoll, Ending] | None = None  # the poll that may stand open, and what it would be
         self.drained = Drained()
         """How far the present drain is, or how the last one ended."""
 
@@ -75,12 +79,14 @@ class Poller:
         """Commit the intent (law 2). Raises FenceLostError when we do not lead any more."""
         if not self._lease.held:
             raise FenceLostError(f"feed {self._feed.name}: the lease is not ours; no poll is opened")
+        self._end_left_open()
         now = self._clock.now()
         first_doubt = trade_day(now) - timedelta(days=self._feed.history_days)
         wanted = OpenPoll(
             self._feed.feed_id, 0, self._new_id(), self._lease.epoch, drain_id, now, first_doubt, self._page_size
         )
         started = self._clock.monotonic()
+        self._left_open = wanted, UNSENT
         with self._open_work() as work:
             poll = work.polls.open(wanted)
             expires_at = self._clock.boottime() + TICKET_LIFE_S
@@ -101,6 +107,7 @@ class Poller:
             self._close(intent.poll, QueueAnswer(PollOutcome.NOT_SENT, Cause.NO_SESSION, "no session with the vendor"))
             raise
         started = self._clock.monotonic()
+        self._left_open = intent.poll, BROKEN_OFF
         answer = self._vendor.next_page(intent.ticket, intent.poll.max_count)
         metrics.PAGE_SECONDS.labels("ask").observe(self._clock.monotonic() - started)
         metrics.POLLS.labels(self._feed.name, answer.outcome).inc()
@@ -168,9 +175,10 @@ class Poller:
 
         following = self._until_landed(poll, land)
         if following is not None:
+            self._left_open = following.poll, UNSENT
             return following
         if lost_reply:  # an earlier try had landed it and opened that poll; nothing was sent under it
-            self._close_unsent(poll, next_request_id)
+            self._left_open = msgspec.structs.replace(poll, request_id=next_request_id), UNSENT
             return self._open(poll.drain_id)
         raise FenceLostError(f"feed {self._feed.name}: another instance leads it; the answer in hand is landed")
 
@@ -191,21 +199,27 @@ class Poller:
                 values = {
                     "poll_id": poll.poll_id, "request_id": poll.request_id, "occurred_at": at,
                     "status": answer.status, "reason_code": answer.reason_code,
-                    "exchange": answer.exchange.replace("\0", "\\0"),
+                    "exchange": answer.exchange,
                 }  # fmt: skip
                 work.attention.add_incident(poll.feed_id, values)
 
         self._until_landed(poll, close)
+        self._left_open = None
         if landing is not None and landing.bookable:
             self._on_landed()
 
-    def _close_unsent(self, poll: OpenPoll, request_id: str) -> None:
+    def _end_left_open(self) -> None:
+        """Close the poll that a lost reply or an error of ours left open: nobody else would while we lead."""
+        if self._left_open is None:
+            return
+        poll, ending = self._left_open
         with self._open_work() as work:
-            unsent = work.polls.find_open(poll, request_id)
-            if unsent is not None:
-                ending = Ending(PollOutcome.NOT_SENT, "commit_unknown", "the reply to its opening was lost")
-                work.polls.close(unsent, ending, self._clock.now())
+            found = work.polls.find_open(poll, poll.request_id)
+            closed = found is not None and work.polls.close(found, ending, self._clock.now())
             work.commit()
+        self._left_open = None
+        if found is not None and closed and ending is BROKEN_OFF:
+            log.error("poll.in_doubt", feed=self._feed.name, poll_id=found.poll_id, cause=ending.cause)
 
     def _until_landed(self, poll: OpenPoll, work_on: Callable[[UnitOfWork], T]) -> T:
         """Commit the work, however long the database stays away: the answer in hand exists nowhere else.

@@ -10,6 +10,7 @@ import msgspec
 from sqlalchemy import Connection, insert, select, update
 from sqlalchemy.dialects import postgresql
 
+from etl.domain.text import storable
 from etl.domain.trade import Fault
 from etl.store.rows.attention import AuditRow, ExceptionItemRow, IncidentRow, ReconBreakRow
 
@@ -104,8 +105,13 @@ class AttentionRepository:
         self._connection.execute(statement)
 
     def add_incident(self, feed_id: int, values: Mapping[str, Any]) -> int:
-        """Keep the full exchange of an answer 500 for the vendor's support; return its number."""
-        statement = insert(IncidentRow).values(feed_id=feed_id, **values).returning(IncidentRow.id)
+        """Keep the full exchange of an answer 500 for the vendor's support, once a request; return its number."""
+        same = (IncidentRow.feed_id == feed_id, IncidentRow.request_id == values["request_id"])
+        known = self._connection.execute(select(IncidentRow.id).where(*same)).scalar()
+        if known is not None:  # the reply to the commit that kept it was lost
+            return int(known)
+        texts = {name: storable(text) if isinstance(text, str) else text for name, text in values.items()}
+        statement = insert(IncidentRow).values(feed_id=feed_id, **texts).returning(IncidentRow.id)
         return int(self._connection.execute(statement).scalar_one())
 
     def record(self, deed: Deed) -> None:

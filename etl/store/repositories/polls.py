@@ -8,6 +8,7 @@ from datetime import date, datetime
 import msgspec
 from sqlalchemy import Connection, select, text
 
+from etl.domain.text import storable
 from etl.store.rows.poll import CurrentPollRow
 
 FENCE = "fence AS (SELECT FROM stp.lease WHERE feed_id = :feed_id AND epoch = :epoch FOR SHARE)"
@@ -171,7 +172,7 @@ class PollRepository:
         return self._connection.execute(CLOSE, values | {"poll_id": poll.poll_id}).one_or_none() is not None
 
     def find_open(self, poll: OpenPoll, request_id: str) -> OpenPoll | None:
-        """Return the poll that stands open under this request id: one whose opening commit lost its reply."""
+        """Return the poll that stands open under this request id, such as one whose opening commit lost its reply."""
         statement = select(CurrentPollRow.poll_id, CurrentPollRow.opened_at).where(
             CurrentPollRow.feed_id == poll.feed_id,
             CurrentPollRow.request_id == request_id,
@@ -191,12 +192,15 @@ class PollRepository:
 
 
 def _ended(ending: Ending, feed_id: int, epoch: int, at: datetime) -> dict[str, object]:
-    return msgspec.structs.asdict(ending) | {"feed_id": feed_id, "epoch": epoch, "at": at}
+    values = msgspec.structs.asdict(ending) | {"detail": storable(ending.detail)}
+    return values | {"feed_id": feed_id, "epoch": epoch, "at": at}
 
 
 def _landed(poll: OpenPoll, landing: Landing, at: datetime) -> dict[str, object]:
     values = msgspec.structs.asdict(landing)
     del values["messages"]
+    for name in ("content_type", "content_encoding", "request_id_echo"):
+        values[name] = storable(values[name])
     return values | {
         "feed_id": poll.feed_id, "poll_id": poll.poll_id, "opened_at": poll.opened_at, "drain_id": poll.drain_id,
         "request_id": poll.request_id, "at": at, "length": len(landing.body),
