@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from threading import Event
 
 import msgspec
@@ -19,6 +19,7 @@ from etl.pipeline.ahead import ReadAhead
 from etl.pipeline.decide import Decider, Decisions
 from etl.pipeline.reading import ReadMessage, messages_in
 from etl.store.repositories.answers import poll_of
+from etl.store.repositories.book import Known
 from etl.store.repositories.feeds import BookerState
 from etl.store.unit_of_work import OpenWork, UnitOfWork
 
@@ -101,22 +102,30 @@ class Booker:
         return self._write(work, messages[:half]) + self._write(work, messages[half:])
 
     def _decide(self, work: UnitOfWork, messages: Sequence[ReadMessage]) -> Decisions:
-        feed_id = self._feed.feed_id
         ids = {message.says.trade_id for message in messages if isinstance(message.says, Trade)}
+        return self.decider(work, work.book.known(self._feed.feed_id, ids)).decide(messages)
+
+    def decider(self, work: UnitOfWork, known: Mapping[str, Known]) -> Decider:
+        """Return what decides about messages of trades of which the book knows this much."""
+        feed_id = self._feed.feed_id
 
         def load(trade_id: str, version: int) -> Trade:
             return work.book.versions(feed_id, [(trade_id, version)])[trade_id, version]
 
-        decider = Decider(
-            feed_id, self._feed.reading, self._clock.now(), known=work.book.known(feed_id, ids), load=load,
+        return Decider(
+            feed_id, self._feed.reading, self._clock.now(), known=known, load=load,
             said_before=lambda trade_id, wanted: said_before(work, self._feed, trade_id, wanted),
         )  # fmt: skip
-        return decider.decide(messages)
 
     def _store(self, work: UnitOfWork, decisions: Decisions) -> None:
         feed_id, now = self._feed.feed_id, self._clock.now()
         work.answers.add_messages(decisions.messages)
         work.attention.open_exceptions(feed_id, decisions.exceptions, now)
+        self.keep(work, decisions)
+
+    def keep(self, work: UnitOfWork, decisions: Decisions) -> None:
+        """Write what the decisions mean for the book and for people; messages and exception items are kept apart."""
+        feed_id, now = self._feed.feed_id, self._clock.now()
         self._note_drift(work, decisions)
         work.book.add(feed_id, decisions.versions)
         work.book.move_positions(feed_id, net(decisions.moves))

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from etl.domain.changes import reading_changes
 from etl.domain.comparison import Outcome, Verdict, compare
 from etl.domain.fields import Reading
 from etl.domain.position import Movement, movements, reversal
@@ -66,6 +67,19 @@ class Decider:
             else:
                 self._decide_trade(message, message.says)
         return self.decisions
+
+    def reread(self, message: ReadMessage, trade: Trade, state: str) -> tuple[Trade, tuple[str, ...]] | None:
+        """Make a booked message as it reads today a newer version; return the trade before and the fields that differ.
+
+        For the message behind the current version. None, and nothing is written, where nothing differs, or where an
+        earlier message of this batch made a newer version. No break is found: it is our reading that changed.
+        """
+        held = self._holding(trade.trade_id)
+        before, changed = held.trade, reading_changes(held.trade, trade)
+        if not changed or held.version != self._known[trade.trade_id].version:
+            return None
+        self._add(message, trade, state, held, Verdict(Outcome.ENRICHED, changed))
+        return before, changed
 
     def _decide_trade(self, message: ReadMessage, trade: Trade) -> None:
         hashes = self._hashes_of(trade.trade_id)

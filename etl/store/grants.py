@@ -11,6 +11,12 @@ from etl.store.base import SCHEMA
 REPORTING_ROLE = "stp_reporting"
 INSERT_ONLY = ("answer", "audit", "trade_leg", "trade_version")
 """Tables whose rows the daemon's role can only add and read (law 5)."""
+# Not the partitions: a right on the parent is enough, and one on a partition would outlast the parent's revocation.
+CHANGEABLE = text("""
+SELECT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname = :schema AND c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relname <> ALL (:others)
+ORDER BY c.relname
+""")
 
 
 def role_exists(connection: Connection, role: str = REPORTING_ROLE) -> bool:
@@ -41,13 +47,15 @@ def reporting_grants(connection: Connection, *, create: bool) -> list[str]:
 
 def daemon_grants(connection: Connection, role: str) -> list[str]:
     """Return the statements that let `role` poll and book, and keep it from changing what was landed (law 5)."""
+    found = connection.execute(CHANGEABLE, {"schema": SCHEMA, "others": [*INSERT_ONLY, "alembic_version"]}).scalars()
+    changeable = ", ".join(f"{SCHEMA}.{table}" for table in found)
+    insert_only = ", ".join(f"{SCHEMA}.{table}" for table in INSERT_ONLY)
     statements = (
         f"GRANT USAGE ON SCHEMA {SCHEMA}, reporting TO {{role}}",
         f"GRANT SELECT ON ALL TABLES IN SCHEMA {SCHEMA}, reporting TO {{role}}",
         f"GRANT USAGE ON ALL SEQUENCES IN SCHEMA {SCHEMA} TO {{role}}",
-        f"GRANT INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {SCHEMA} TO {{role}}",
-        *(f"REVOKE UPDATE, DELETE, TRUNCATE ON {SCHEMA}.{table} FROM {{role}}" for table in INSERT_ONLY),
-        f"REVOKE INSERT, UPDATE, DELETE ON {SCHEMA}.alembic_version FROM {{role}}",
+        f"GRANT INSERT ON {insert_only} TO {{role}}",
+        f"GRANT INSERT, UPDATE, DELETE ON {changeable} TO {{role}}",
     )
     return _written(connection, statements, role)
 

@@ -16,6 +16,7 @@ from etl.store.repositories.feeds import FeedRepository
 from etl.store.repositories.lists import ListRepository
 from etl.store.repositories.originals import OriginalRepository
 from etl.store.repositories.polls import PollRepository
+from etl.store.repositories.rebooking import RebookRepository
 
 
 class UnitOfWork:
@@ -58,6 +59,11 @@ class UnitOfWork:
     def originals(self) -> OriginalRepository:
         """The vendor's own words about one message."""
         return OriginalRepository(self._connection)
+
+    @cached_property
+    def rebooking(self) -> RebookRepository:
+        """Which booked messages are to be read again."""
+        return RebookRepository(self._connection)
 
     @contextmanager
     def savepoint(self) -> Iterator[None]:
