@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
-from threading import Event, Thread
+from threading import Event
 from types import TracebackType
 from uuid import uuid4
 
@@ -15,7 +16,7 @@ import structlog
 from etl.clock import Clock, SystemClock
 from etl.config import FeedSettings, Settings
 from etl.domain.fields import Reading
-from etl.errors import EtlError, FenceLostError
+from etl.errors import FenceLostError
 from etl.pipeline.book import BookedFeed, Booker
 from etl.pipeline.drain import Drained, PolledFeed
 from etl.pipeline.poll import Poller
@@ -160,31 +161,24 @@ class FeedRuntime:
             raise FenceLostError(f"feed {self.name}: another instance leads it; it polls, this command need not")
         over = Event()
         booked_before = self.booker.counts.copy()
-        failures: list[EtlError] = []
-
-        def book_beside() -> None:
-            while not failures:
-                last = over.is_set()
-                self.landed.clear()
-                try:
-                    self.booker.book()
-                except EtlError as error:
-                    failures.append(error)
-                if last:
-                    return
-                self._app.clock.wait(self.landed, 0.2)
-
-        booking = Thread(target=book_beside, name=f"book-{self.name}")
-        booking.start()
-        try:
-            drained = self.poller.drain()
-        finally:
-            over.set()
-            self.landed.set()
-            booking.join()
-        if failures:
-            raise failures[0]
+        with ThreadPoolExecutor(1, thread_name_prefix=f"book-{self.name}") as threads:
+            booking = threads.submit(self._book_until, over)
+            try:
+                drained = self.poller.drain()
+            finally:
+                over.set()
+                self.landed.set()
+            booking.result()  # raises what went wrong in there
         return drained, self.booker.counts - booked_before
+
+    def _book_until(self, over: Event) -> None:
+        while True:
+            last = over.is_set()
+            self.landed.clear()
+            self.booker.book()
+            if last:
+                return
+            self._app.clock.wait(self.landed, 0.2)
 
     def _note_landed(self) -> None:
         if not self.landed.is_set():
