@@ -12,6 +12,7 @@ from etl.cli.context import invocation, noun
 from etl.cli.options import FeedOption, LimitOption, ReasonOption, first_of, known_feed, ready_app, reason_given
 from etl.cli.originals import original_of, say_faults, visible
 from etl.cli.output import Format, FormatOption, json_text, plain, remark, show, show_card
+from etl.cli.rebooking import Asked, DryRunOption, WhyOption, read_again
 from etl.errors import EtlError
 from etl.store.repositories.attention import Deed
 from etl.store.repositories.lists import Listed
@@ -77,14 +78,37 @@ def show_item(
         raise typer.Exit(FAILED)
 
 
+@cli.command("retry", epilog="Example: stp-etl exceptions retry --feed main --dry-run")
+def retry(
+    context: typer.Context,
+    message_ids: Annotated[
+        list[int] | None, typer.Argument(help="Numbers of messages; without any, all open items.", metavar="[ID...]")
+    ] = None,
+    feed: FeedOption = None,
+    dry_run: DryRunOption = False,
+    reason: WhyOption = "the reading has changed",
+    fmt: FormatOption = Format.TABLE,
+) -> None:
+    """Read open exception items again with today's settings and rules, and book those that are sound now.
+
+    Those that are not keep today's faults. Useful after a setting such as field_aliases or own_orgs was corrected.
+    """
+    operator, reason = invocation(context).operator, reason_given(reason)
+    with ready_app(context) as app:
+        if message_ids:
+            with app.open_work() as work:
+                open_items_of(work, message_ids)
+        deed = Deed(app.clock.now(), operator, "exceptions retry", reason)
+        asked = Asked(feed, lambda work, number: work.rebooking.excepted(number, message_ids or None), deed, dry_run)
+        read_again(app, asked, fmt)
+
+
 @cli.command("resolve", epilog="Example: stp-etl exceptions resolve 1700000000 1700000001 --reason 'not ours, FX-77'")
 def resolve(context: typer.Context, message_ids: ItemIds, reason: ReasonOption) -> None:
     """Close exception items that need no trade, with a reason; all of those named, or none."""
     operator, reason = invocation(context).operator, reason_given(reason)
     with ready_app(context) as app, app.open_work() as work:
-        items = items_of(work, message_ids)
-        if closed := [number for number, item in items.items() if item["state"] != "open"]:
-            raise EtlError(f"{numbers(closed)}: closed already, nothing was changed; see: stp-etl exceptions show ID")
+        items = open_items_of(work, message_ids)
         at = app.clock.now()
         work.attention.close_exceptions(list(items), "resolved", at=at, by=operator, reason=reason)
         for feed in sorted({item["feed"] for item in items.values()}):
@@ -104,6 +128,14 @@ def items_of(work: UnitOfWork, message_ids: Sequence[int]) -> dict[int, Listed]:
             f"{numbers(unknown)}: no exception item of that number; see: stp-etl exceptions list --state all"
         )
     return {number: found[number] for number in message_ids}
+
+
+def open_items_of(work: UnitOfWork, message_ids: Sequence[int]) -> dict[int, Listed]:
+    """Return these items, all of them open; raise EtlError with those that are not."""
+    items = items_of(work, message_ids)
+    if closed := [number for number, item in items.items() if item["state"] != "open"]:
+        raise EtlError(f"{numbers(closed)}: closed already, nothing was changed; see: stp-etl exceptions show ID")
+    return items
 
 
 def numbers(message_ids: Sequence[int]) -> str:

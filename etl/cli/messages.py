@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import sys
+from datetime import date
 from typing import Annotated
 
 import typer
 
-from etl.cli.context import noun
-from etl.cli.options import FeedOption, LimitOption, first_of, known_feed, ready_app
+from etl.cli.context import invocation, noun
+from etl.cli.options import (
+    FeedOption,
+    FromOption,
+    LimitOption,
+    ToOption,
+    first_of,
+    known_feed,
+    ready_app,
+    reason_given,
+)
 from etl.cli.originals import Original, original_of, say_faults, visible
 from etl.cli.output import Format, FormatOption, show, show_card
+from etl.cli.rebooking import Asked, Choice, DryRunOption, WhyOption, of_these, read_again
+from etl.store.repositories.attention import Deed
 from etl.store.repositories.lists import MessageFilter
 
 cli = noun("Look at the vendor's messages, and read them again.")
@@ -35,6 +47,45 @@ def list_messages(
         known_feed(work, feed)
         rows = work.lists.messages(MessageFilter(feed, poll, trade, state), limit + 1)
     show(first_of(rows, limit), LISTED, fmt)
+
+
+@cli.command("rebook", epilog="Example: stp-etl messages rebook --from 2026-03-02 --to 2026-03-20 --dry-run")
+def rebook(
+    context: typer.Context,
+    feed: FeedOption = None,
+    message: Annotated[list[int] | None, typer.Option("--message", help="This message; may be repeated.")] = None,
+    first: FromOption = None,
+    last: ToOption = None,
+    exceptions: Annotated[bool, typer.Option("--exceptions", help="All open exception items.")] = False,
+    dry_run: DryRunOption = False,
+    reason: WhyOption = "the reading has changed",
+    fmt: FormatOption = Format.TABLE,
+) -> None:
+    """Read landed messages again with today's settings and rules, and keep what reads differently.
+
+    Exception items that are sound now are booked. A booked trade that reads differently gets a newer version; none is
+    ever taken out. Choose messages by number, by trade date, or all exception items. Doing it twice changes nothing.
+    """
+    choose = chosen_by(message, first, last, exceptions=exceptions)
+    operator, reason = invocation(context).operator, reason_given(reason)
+    with ready_app(context) as app:
+        deed = Deed(app.clock.now(), operator, "messages rebook", reason)
+        read_again(app, Asked(feed, choose, deed, dry_run), fmt)
+
+
+def chosen_by(messages: list[int] | None, first: date | None, last: date | None, *, exceptions: bool) -> Choice:
+    """Return the choice that the options make; exactly one is needed."""
+    ways = [bool(messages), first is not None or last is not None, exceptions]
+    if sum(ways) != 1:
+        raise typer.BadParameter("choose one: --message, --from with --to, or --exceptions")
+    if messages:
+        return of_these(messages)
+    if exceptions:
+        return lambda work, number: work.rebooking.excepted(number)
+    if first is None or last is None or first > last:
+        raise typer.BadParameter("give --from and --to, the earlier day first", param_hint="--from")
+    begin, end = first, last
+    return lambda work, number: work.rebooking.of_trade_days(number, begin, end)
 
 
 @cli.command("show", epilog="Example: stp-etl messages show 1700000000 --raw")
