@@ -104,6 +104,11 @@ class Daemon:
         self.process.wait()
 
 
+def sentences(ended: subprocess.CompletedProcess[str]) -> list[str]:
+    """Return what a command said to the person, without its log lines."""
+    return [line for line in ended.stderr.splitlines() if not line.startswith("{")]
+
+
 def until(holds: Callable[[], Any], *, what: str, within_s: float = PATIENCE_S) -> float:
     """Wait until it holds; return the seconds that took."""
     started = time.monotonic()
