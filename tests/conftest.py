@@ -8,6 +8,7 @@ from sqlalchemy import Connection
 
 from etl.store.database import Database
 from etl.store.unit_of_work import OpenWork, work_on
+from tests.booking import Booking
 from tests.clocks import FakeClock
 from tests.databases import EMPTY, Server, embedded, migrated
 from tests.polling import Polling
@@ -74,3 +75,9 @@ def polling(database: Database, clock: FakeClock) -> Iterator[Polling]:
     polling = Polling(database, clock=clock)
     yield polling
     polling.close()
+
+
+@pytest.fixture
+def booking(database: Database) -> Booking:
+    """A feed whose answers a test lands and books."""
+    return Booking(database)
