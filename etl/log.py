@@ -43,7 +43,7 @@ def configure(level: str, fmt: Format, stream: TextIO) -> None:
         logger = logging.getLogger(name)
         logger.handlers = []
         logger.propagate = True
-        logger.setLevel(logging.WARNING if name in TALKATIVE and root.level > logging.DEBUG else logging.NOTSET)
+        logger.setLevel(logging.NOTSET if root.level <= logging.DEBUG else least_of(name))
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
@@ -54,6 +54,11 @@ def configure(level: str, fmt: Format, stream: TextIO) -> None:
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=True,
     )
+
+
+def least_of(name: str) -> int:
+    """Return the level below which the lines of a library are left out; a debug log has them all."""
+    return logging.ERROR if name in ALARMED else logging.WARNING if name in TALKATIVE else logging.NOTSET
 
 
 def register_secret(value: str) -> None:
