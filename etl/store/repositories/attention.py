@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, insert, select, text, update
 from sqlalchemy.dialects import postgresql
 
 from etl.domain.text import storable
@@ -51,9 +51,10 @@ class AttentionRepository:
                 **item.glance,
             }  # fmt: skip
             statement = postgresql.insert(ExceptionItemRow).values(row)
+            # The predicate is written out: as a parameter it would match no index once the statement is prepared.
             again = {"seen": ExceptionItemRow.seen + 1, "last_seen_at": at}
             statement = statement.on_conflict_do_update(
-                index_elements=["feed_id", "sha256"], index_where=ExceptionItemRow.state == "open", set_=again
+                index_elements=["feed_id", "sha256"], index_where=text("state = 'open'"), set_=again
             )
             self._connection.execute(statement)
 
