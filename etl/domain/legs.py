@@ -107,16 +107,16 @@ def leg_flags(leg: Leg, pair: Symbol, trade_type: TradeType) -> Iterator[str]:
     prefix = FAR if leg.leg_no == 2 else NEAR
     if trade_type.is_non_deliverable and leg.fixing_date is None:
         yield f"{prefix}fixing_date_missing"
-    if leg.rate is not None and _rate_disagrees(leg, leg.rate, pair):
+    if leg.rate is not None and rate_disagrees(leg.base_amount, leg.term_amount, leg.rate, pair):
         yield f"{prefix}rate_disagrees"
 
 
-def _rate_disagrees(leg: Leg, rate: Decimal, pair: Symbol) -> bool:
+def rate_disagrees(base: Decimal, term: Decimal, rate: Decimal, pair: Symbol) -> bool:
     """Return whether rate × base differs from term by more than 1 in 10,000 and by more than one minor unit (A2).
 
     The unit of whichever amount was rounded counts: the term's own, or the base's times the rate.
     """
-    base, term = leg.base_amount.copy_abs(), leg.term_amount.copy_abs()
+    base, term = base.copy_abs(), term.copy_abs()
     difference = EXACT.subtract(EXACT.multiply(base, rate), term).copy_abs()
     if EXACT.multiply(difference, _ONE_IN) <= term:
         return False

@@ -44,6 +44,10 @@ class Symbol(msgspec.Struct, frozen=True):
     term: str
 
 
+LONGEST: dict[Rule, int] = {}
+"""For each rule of a plain text: its greatest length. In printable text without escapes nothing else can be broken."""
+
+
 def remark(longest: int) -> Rule:
     """Return the rule for a text that only describes: any characters, at most `longest` of them."""
 
@@ -56,6 +60,7 @@ def remark(longest: int) -> Rule:
             return Broken("must not hold NUL characters or lone surrogates", storable=False)
         return Broken(f"must have 1 to {longest} characters")
 
+    LONGEST[read] = longest
     return read
 
 
@@ -71,6 +76,7 @@ def name(longest: int) -> Rule:
             return Broken("must be a name: not blank, no control characters, no lone surrogates")
         return Broken(f"must have 1 to {longest} characters")
 
+    LONGEST[read] = longest
     return read
 
 

@@ -11,15 +11,14 @@ import structlog
 
 from etl import metrics
 from etl.clock import Clock
-from etl.domain.fields import RULES, Reading
-from etl.domain.position import net
+from etl.domain.fields import Reading
 from etl.domain.trade import Fault, Rejected, Trade
 from etl.errors import BookingHeldError, ContentRefusedError
 from etl.pipeline.ahead import ReadAhead
 from etl.pipeline.decide import Decider, Decisions
 from etl.pipeline.reading import ReadMessage, messages_in
 from etl.store.repositories.answers import poll_of
-from etl.store.repositories.book import Known
+from etl.store.repositories.book import Known, TradeText
 from etl.store.repositories.feeds import BookerState
 from etl.store.unit_of_work import OpenWork, UnitOfWork
 
@@ -102,7 +101,7 @@ class Booker:
         return self._write(work, messages[:half]) + self._write(work, messages[half:])
 
     def _decide(self, work: UnitOfWork, messages: Sequence[ReadMessage]) -> Decisions:
-        ids = {message.says.trade_id for message in messages if isinstance(message.says, Trade)}
+        ids = {each.trade_id for each in messages if each.trade_id and isinstance(each.says, TradeText)}
         return self.decider(work, work.book.known(self._feed.feed_id, ids)).decide(messages)
 
     def decider(self, work: UnitOfWork, known: Mapping[str, Known]) -> Decider:
@@ -128,7 +127,6 @@ class Booker:
         feed_id, now = self._feed.feed_id, self._clock.now()
         self._note_drift(work, decisions)
         work.book.add(feed_id, decisions.versions)
-        work.book.move_positions(feed_id, net(decisions.moves))
         for trade_id, evidence in decisions.conflicts:
             work.attention.found_conflict(feed_id, trade_id, evidence, now)
 
@@ -141,12 +139,7 @@ class Booker:
 
     def _note_drift(self, work: UnitOfWork, decisions: Decisions) -> None:
         """Say once, for ever, when messages begin to carry a field that we have no column for."""
-        seen = {
-            name: version.message_id or 0
-            for version in decisions.versions
-            for name in version.trade.attributes
-            if name not in RULES and name not in self._drift_said
-        }
+        seen = {name: first for name, first in decisions.unknown_fields.items() if name not in self._drift_said}
         for name in work.feeds.new_fields(self._feed.feed_id, seen, self._clock.now()):
             log.warning("drift.new_field", feed=self._feed.name, field=name, message_id=seen[name])
         self._drift_said.update(seen)
@@ -172,7 +165,7 @@ class Booker:
         for outcome, count in counts.items():
             metrics.TRADES_BOOKED.labels(self._feed.name, outcome).inc(count)
         metrics.PAGE_SECONDS.labels("book").observe(self._clock.monotonic() - started)
-        newest = [m.says.executed_at for m in messages if isinstance(m.says, Trade) and m.says.executed_at][-1:]
+        newest = [message.executed_at for message in messages if message.executed_at][-1:]
         for executed_at in newest:  # one a batch is enough to see the delay
             metrics.EXECUTION_TO_BOOK_SECONDS.observe(max(0.0, (self._clock.now() - executed_at).total_seconds()))
 

@@ -13,14 +13,14 @@ import msgspec
 from etl.clock import Clock
 from etl.domain.changes import value_of
 from etl.domain.payload import ELEMENT
-from etl.domain.trade import Fault, Rejected, Trade
+from etl.domain.trade import Fault, Rejected
 from etl.errors import ContentRefusedError
 from etl.pipeline.book import BookedFeed, Booker
 from etl.pipeline.decide import Decider
 from etl.pipeline.reading import ReadMessage, messages_in
 from etl.store.repositories.answers import MessageRecord, message_id, poll_of
 from etl.store.repositories.attention import Deed
-from etl.store.repositories.book import Known
+from etl.store.repositories.book import Known, TradeText
 from etl.store.repositories.rebooking import OpenItem
 from etl.store.unit_of_work import OpenWork, UnitOfWork
 
@@ -182,20 +182,21 @@ class Rebooker:
             done.counts["refused"] += 1
             for fault in says.faults:
                 self._change(done, again, "refused", fault.field, (fault.value, fault.rule))
-        elif says.trade_id != again.record.trade_id:
+        elif again.message.trade_id != again.record.trade_id:
             done.counts["refused"] += 1
-            self._change(done, again, "refused", "trade_id", (again.record.trade_id, says.trade_id))
+            self._change(done, again, "refused", "trade_id", (again.record.trade_id, again.message.trade_id))
         elif (found := decider.reread(again.message, says, again.record.state)) is None:
             done.counts["unchanged"] += 1
         else:
             before, changed = found
+            trade = again.message.trade(self._feed.reading)
             done.counts["corrected"] += 1
             for name in changed:
-                self._change(done, again, "corrected", name, (value_of(before, name), value_of(says, name)))
+                self._change(done, again, "corrected", name, (value_of(before, name), value_of(trade, name)))
 
     def _change(self, done: Rebooked, again: Again, outcome: str, name: str, values: tuple[object, object]) -> None:
-        says = again.message.says
-        trade_id = says.trade_id if isinstance(says, Trade) else again.record.trade_id
+        is_trade = isinstance(again.message.says, TradeText)
+        trade_id = again.message.trade_id if is_trade else again.record.trade_id
         done.changes.append(Change(self._feed.name, again.message.message_id, trade_id, outcome, name, *values))
 
     def _store(self, work: UnitOfWork, decider: Decider, agains: Sequence[Again], done: Rebooked, deed: Deed) -> None:
@@ -237,7 +238,8 @@ def _batches(message_ids: Sequence[int]) -> Iterator[list[int]]:
 
 
 def _trade_ids(agains: Sequence[Again]) -> set[str]:
-    return {again.message.says.trade_id for again in agains if isinstance(again.message.says, Trade)}
+    messages = (again.message for again in agains)
+    return {each.trade_id for each in messages if each.trade_id and isinstance(each.says, TradeText)}
 
 
 def _refused(again: Again, error: ContentRefusedError) -> Again:

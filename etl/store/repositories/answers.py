@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection, bindparam, delete, select, tuple_, update
 
-from etl.store.copying import copy_rows
+from etl.store.copying import NOTHING, cell, copy_lines, digest
 from etl.store.rows.poll import MESSAGES_A_POLL, AnswerRow, MessageRow, PollRow, UnbookedRow
 
 
@@ -115,7 +115,8 @@ class AnswerRepository:
 
     def add_messages(self, messages: Iterable[MessageRecord]) -> None:
         """Store what became of these messages."""
-        copy_rows(self._connection, MessageRow, MessageRecord.__struct_fields__, map(msgspec.structs.astuple, messages))
+        lines = [_message_line(each) for each in messages]
+        copy_lines(self._connection, MessageRow, MessageRecord.__struct_fields__, lines)
 
     def change_messages(self, messages: Iterable[MessageRecord]) -> None:
         """Store what became of these messages when they were booked again."""
@@ -162,6 +163,13 @@ class AnswerRepository:
             .order_by(MessageRow.place)
         )
         return [MessageRecord(*row) for row in self._connection.execute(statement)]
+
+
+def _message_line(m: MessageRecord) -> str:
+    return (
+        f"{m.poll_id}\t{m.place}\t{m.opened_at.isoformat()}\t{m.feed_id}\t{m.start}\t{m.length}\t{digest(m.sha256)}\t"
+        f"{cell(m.trade_id)}\t{cell(m.event)}\t{m.state}\t{NOTHING if m.version is None else m.version}"
+    )
 
 
 _LANDED = (

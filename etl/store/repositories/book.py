@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from operator import attrgetter
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, bindparam, select, text, tuple_, update
+from sqlalchemy import Connection, select, text, tuple_
 
 from etl.domain.money import Amount
-from etl.domain.position import PositionKey, Totals
 from etl.domain.trade import Leg, OurSide, Side, Trade, TradeType
-from etl.store.copying import copy_rows
+from etl.store.copying import cell, copy_lines, digest, line
 from etl.store.rows.trade import TradeLegRow, TradeRow, TradeVersionRow
 
 VERSION_FIELDS = (
@@ -38,18 +36,42 @@ LEG_COLUMNS = (
     "dealt_currency", "dealt_amount", "settled_currency", "settled_amount", "base_amount", "term_amount", "rate",
     "spot_rate", "forward_points",
 )  # fmt: skip
-_version_values = attrgetter(*VERSION_FIELDS)
+_version_values = attrgetter(*VERSION_FIELDS, "attributes", "attributes_omitted", "flags")
 _leg_values = attrgetter(*LEG_FIELDS)
 
 NUMBER_CHANGES = text("UPDATE stp.change_counter SET change_seq = change_seq + :count RETURNING change_seq")
+MAKE_CURRENT = text("""
+UPDATE stp.trade t SET version = v.version
+FROM (
+    SELECT feed_id, trade_id, max(version) AS version FROM stp.trade_version
+    WHERE change_seq BETWEEN :first AND :last AND version > 1 GROUP BY feed_id, trade_id
+) AS v
+WHERE (t.feed_id, t.trade_id) = (v.feed_id, v.trade_id)
+""")
+# What the legs of the new versions add, and those of the versions before take away; an internal trade counts for
+# both parties (design.md §6). Only live versions count. Who trades for the counterparty the vendor does not say.
 MOVE_POSITIONS = text("""
+WITH changed AS (
+    SELECT feed_id, trade_id, version, 1 AS sign FROM stp.trade_version WHERE change_seq BETWEEN :first AND :last
+    UNION ALL
+    SELECT feed_id, trade_id, version - 1, -1 FROM stp.trade_version
+    WHERE change_seq BETWEEN :first AND :last AND version > 1
+)
 INSERT INTO stp.position AS p (feed_id, organisation, legal_entity, trader, symbol, value_date, deliverable,
     base_amount, term_amount, trade_count)
-SELECT :feed_id, m.* FROM unnest(
-    CAST(:organisation AS text[]), CAST(:legal_entity AS text[]), CAST(:trader AS text[]), CAST(:symbol AS text[]),
-    CAST(:value_date AS date[]), CAST(:deliverable AS boolean[]), CAST(:base_amount AS numeric[]),
-    CAST(:term_amount AS numeric[]), CAST(:count AS bigint[])
-) AS m
+SELECT v.feed_id, coalesce(party.organisation, ''), coalesce(party.legal_entity, ''), coalesce(party.trader, ''),
+    v.symbol, l.value_date, l.deliverable, sum(l.base_amount * party.sign * changed.sign),
+    sum(l.term_amount * party.sign * changed.sign), sum(changed.sign)
+FROM changed
+JOIN stp.trade_version v USING (feed_id, trade_id, version)
+JOIN stp.trade_leg l USING (feed_id, trade_id, version)
+CROSS JOIN LATERAL (
+    SELECT v.organisation, v.legal_entity, CASE WHEN v.our_side <> 'counterparty' THEN v.trader END AS trader, 1 AS sign
+    UNION ALL
+    SELECT v.counterparty, v.counterparty_entity, NULL, -1 WHERE v.internal
+) AS party
+WHERE v.live
+GROUP BY 1, 2, 3, 4, 5, 6, 7
 ON CONFLICT (feed_id, organisation, legal_entity, trader, symbol, value_date, deliverable) DO UPDATE SET
     base_amount = p.base_amount + excluded.base_amount, term_amount = p.term_amount + excluded.term_amount,
     trade_count = p.trade_count + excluded.trade_count
@@ -63,10 +85,29 @@ class Known(msgspec.Struct, frozen=True):
     hashes: dict[bytes, int]
 
 
+class TradeText(msgspec.Struct, frozen=True, gc=False):
+    """A trade as COPY writes it: what the rows of its version and of its legs hold, whichever version it becomes.
+
+    `trade_id` and the columns of VERSION_COLUMNS behind the first ten; the columns of LEG_COLUMNS behind the first
+    three, for each leg.
+    """
+
+    trade_id: str
+    columns: str
+    legs: tuple[str, ...]
+
+
+def text_of(trade: Trade) -> TradeText:
+    """Return the trade as COPY writes it."""
+    return TradeText(
+        cell(trade.trade_id), line(_version_values(trade)), tuple(line(_leg_values(leg)) for leg in trade.legs)
+    )
+
+
 class BookedVersion(msgspec.Struct, frozen=True, gc=False):
     """A version to be written. `landed_at` is when its words arrived, `booked_at` when we understood them."""
 
-    trade: Trade
+    text: TradeText
     version: int
     message_id: int | None
     content_hash: bytes
@@ -87,6 +128,7 @@ class BookRepository:
         statement = select(TradeVersionRow.trade_id, TradeVersionRow.version, TradeVersionRow.content_hash).where(
             TradeVersionRow.feed_id == feed_id, TradeVersionRow.trade_id == text("ANY (:ids)")
         )
+        statement = statement.order_by(TradeVersionRow.version)  # of two versions with one content the later counts
         found: defaultdict[str, dict[bytes, int]] = defaultdict(dict)
         for trade_id, version, content_hash in self._connection.execute(statement, {"ids": list(trade_ids)}):
             found[trade_id][content_hash] = version
@@ -131,50 +173,24 @@ class BookRepository:
         if not versions:
             return
         last = self._connection.execute(NUMBER_CHANGES, {"count": len(versions)}).scalar_one()
-        numbered = list(enumerate(versions, last - len(versions) + 1))
-        copy_rows(self._connection, TradeVersionRow, VERSION_COLUMNS, _version_rows(feed_id, numbered))
-        copy_rows(self._connection, TradeLegRow, LEG_COLUMNS, _leg_rows(feed_id, versions))
-        first = [(feed_id, v.trade.trade_id, 1, v.landed_at) for v in versions if v.version == 1]
-        copy_rows(self._connection, TradeRow, ("feed_id", "trade_id", "version", "first_landed_at"), first)
-        later = [{"t": v.trade.trade_id, "v": v.version} for v in versions if v.version > 1]
-        if later:
-            where = (TradeRow.feed_id == feed_id, TradeRow.trade_id == bindparam("t"))
-            self._connection.execute(update(TradeRow).where(*where).values(version=bindparam("v")), later)
-
-    def move_positions(self, feed_id: int, sums: Mapping[PositionKey, Totals]) -> None:
-        """Add these amounts to the positions; the database adds exactly. A key's None is kept as ''."""
-        if not sums:
-            return
-        values: dict[str, Any] = {"feed_id": feed_id}
-        for name in PositionKey.__struct_fields__:
-            values[name] = ["" if (value := getattr(key, name)) is None else value for key in sums]
-        for name in Totals.__struct_fields__:
-            values[name] = [getattr(totals, name) for totals in sums.values()]
-        self._connection.execute(MOVE_POSITIONS, values)
+        first = last - len(versions) + 1
+        lines = [_version_line(feed_id, number, each) for number, each in enumerate(versions, first)]
+        copy_lines(self._connection, TradeVersionRow, VERSION_COLUMNS, lines)
+        lines = [f"{feed_id}\t{v.text.trade_id}\t{v.version}\t{leg}" for v in versions for leg in v.text.legs]
+        copy_lines(self._connection, TradeLegRow, LEG_COLUMNS, lines)
+        lines = [f"{feed_id}\t{v.text.trade_id}\t1\t{v.landed_at.isoformat()}" for v in versions if v.version == 1]
+        copy_lines(self._connection, TradeRow, ("feed_id", "trade_id", "version", "first_landed_at"), lines)
+        if len(lines) < len(versions):
+            self._connection.execute(MAKE_CURRENT, {"first": first, "last": last})
+        self._connection.execute(MOVE_POSITIONS, {"first": first, "last": last})
 
 
-def _version_rows(feed_id: int, numbered: Iterable[tuple[int, BookedVersion]]) -> Iterator[tuple[Any, ...]]:
-    for change_seq, v in numbered:
-        trade = v.trade
-        yield (
-            feed_id, trade.trade_id, v.version, change_seq, v.message_id, v.source, v.content_hash, v.landed_at,
-            v.booked_at, _array(v.changed_fields), *_version_values(trade),
-            _object(trade.attributes), _array(trade.attributes_omitted), _array(trade.flags),
-        )  # fmt: skip
-
-
-def _array(texts: tuple[str, ...]) -> list[str] | str:
-    return list(texts) if texts else "{}"  # mostly empty, and a literal costs nothing
-
-
-def _object(attributes: Mapping[str, Any]) -> str:
-    return json.dumps(attributes, separators=(",", ":")) if attributes else "{}"
-
-
-def _leg_rows(feed_id: int, versions: Iterable[BookedVersion]) -> Iterator[tuple[Any, ...]]:
-    for v in versions:
-        for leg in v.trade.legs:
-            yield (feed_id, v.trade.trade_id, v.version, *_leg_values(leg))
+def _version_line(feed_id: int, change_seq: int, v: BookedVersion) -> str:
+    return (
+        f"{feed_id}\t{v.text.trade_id}\t{v.version}\t{change_seq}\t{cell(v.message_id)}\t{v.source}\t"
+        f"{digest(v.content_hash)}\t{v.landed_at.isoformat()}\t{v.booked_at.isoformat()}\t"
+        f"{cell(v.changed_fields)}\t{v.text.columns}"
+    )
 
 
 def _leg(row: Any) -> Leg:
