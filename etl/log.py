@@ -15,8 +15,9 @@ from etl.config.secret import KNOWN_SECRETS, MASK
 Format = Literal["auto", "json", "console"]
 
 SECRET_WORDS = ("password", "passwd", "secret", "token", "authorization", "cookie", "credential")
-TALKATIVE = ("alembic", "apscheduler", "urllib3", "uvicorn.access")  # their info lines say nothing about trades
-OTHERS = ("uvicorn", "uvicorn.error", *TALKATIVE)  # may have brought handlers of their own
+TALKATIVE = ("alembic", "urllib3", "uvicorn.access")  # their info lines say nothing about trades
+ALARMED = ("apscheduler",)  # warns of every drain that takes longer than the poll interval; jobs.py logs each run
+OTHERS = ("uvicorn", "uvicorn.error", *TALKATIVE, *ALARMED)  # may have brought handlers of their own
 DEEPEST = 8  # levels; what lies deeper is written as text
 
 
