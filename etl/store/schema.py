@@ -11,7 +11,6 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 
-import etl
 from etl.errors import SchemaError
 from etl.store.base import SCHEMA, Row
 
@@ -20,7 +19,7 @@ UPGRADE_LOCK = 7_225_091_301  # any number that nobody else takes in this databa
 
 def script_location() -> Path:
     """Return the folder of the migrations: inside the installed package, else beside it in a checkout."""
-    package = Path(etl.__file__).parent
+    package = Path(__file__).parents[1]
     packaged = package / "_migrations"
     return packaged if packaged.is_dir() else package.parent / "migrations"
 
