@@ -9,6 +9,8 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
+from sqlalchemy import URL
+
 from etl.errors import OperatorError
 from etl.store.database import Database
 from etl.store.embedded import EmbeddedPostgres
@@ -20,10 +22,13 @@ def run_psql(database: Database, arguments: Sequence[str], embedded: EmbeddedPos
     The password goes by the environment, never by the command line, which every user of the machine can read.
     `spare` is a folder that the packaged psql may be asked for where the path has none.
     """
-    address = database.url.set(drivername="postgresql")
+    address = database.url
     in_query = address.query.get("password")
     password = address.password or (in_query if isinstance(in_query, str) else None)
-    bare = address.set(password=None).difference_update_query(["password"])
+    bare = URL.create(  # `set(password=None)` would leave it in
+        "postgresql", address.username, host=address.host, port=address.port, database=address.database,
+        query=address.difference_update_query(["password"]).query,
+    )  # fmt: skip
     environment = dict(os.environ) | ({"PGPASSWORD": str(password)} if password else {})
     command = [_psql(embedded, spare), "--dbname", bare.render_as_string(hide_password=False), *arguments]
     before = signal.signal(signal.SIGINT, lambda *_: None)  # Ctrl-C ends a query in psql, not us

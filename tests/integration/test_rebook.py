@@ -1,72 +1,23 @@
 """Landed messages read again: exception items become trades, corrected readings newer versions, and twice is once."""
 
-from collections.abc import Sequence
 from datetime import date
 from decimal import Decimal
 
 import pytest
 
-from etl.clock import Clock
 from etl.domain.fields import Reading
 from etl.domain.payload import Number
-from etl.pipeline.book import BookedFeed, Booker
-from etl.pipeline.rebook import Rebooked, Rebooker
-from etl.store.database import Database
-from etl.store.repositories.answers import message_id
-from etl.store.repositories.attention import Deed
-from etl.store.unit_of_work import OpenWork
 from tests.builders import ABSENT, a_raw_message
-from tests.clocks import START, FakeClock
+from tests.clocks import START
 from tests.databases import change, rows, value
-from tests.feeds import Feed, a_feed, landed
+from tests.desk import Desk
 
 RENAMED = Reading(aliases={"settled_amount": ("settledAmt",)})
 """Reads the settled amount under a name that the vendor began to use."""
-DEED = Deed(START, "olga", "messages rebook", "FX-12")
 BOOK = (
     "SELECT trade_id, version, message_id, source, changed_fields, note, change_seq FROM stp.trade_version"
     " ORDER BY trade_id, version"
 )
-
-
-class Desk:
-    """One feed with what works on it; `reading` is today's."""
-
-    def __init__(self, database: Database, open_work: OpenWork, clock: Clock) -> None:
-        self.database, self.open_work, self.clock = database, open_work, clock
-        self.feed: Feed = a_feed(open_work)
-
-    def land(self, *messages: bytes, reading: Reading | None = None) -> list[int]:
-        """Land and book one answer; return the numbers of its messages."""
-        poll = landed(self.open_work, self.feed, *messages)
-        Booker(self.booked(reading), self.open_work, self.clock).book()
-        return [message_id(poll.poll_id, place) for place in range(len(messages))]
-
-    def booked(self, reading: Reading | None = None) -> BookedFeed:
-        return BookedFeed(self.feed.feed_id, self.feed.name, reading or Reading())
-
-    def rebook(self, ids: Sequence[int], reading: Reading | None = None) -> Rebooked:
-        return Rebooker(self.booked(reading), self.open_work, self.clock).rebook(ids, DEED)
-
-    def preview(self, ids: Sequence[int], reading: Reading | None = None) -> Rebooked:
-        return Rebooker(self.booked(reading), self.open_work, self.clock).preview(ids)
-
-    def excepted(self, ids: Sequence[int] | None = None) -> list[int]:
-        with self.open_work() as work:
-            return work.rebooking.excepted(self.feed.feed_id, ids)
-
-    def whole(self) -> dict[str, list[tuple[object, ...]]]:
-        """Return every row that reading again may write."""
-        tables = (
-            "trade", "trade_version", "trade_leg", "position", "message", "exception_item", "recon_break", "audit",
-            "change_counter", "known_field",
-        )  # fmt: skip
-        return {table: sorted(rows(self.database, f"SELECT t::text FROM stp.{table} t")) for table in tables}
-
-
-@pytest.fixture
-def desk(database: Database, open_work: OpenWork, clock: FakeClock) -> Desk:
-    return Desk(database, open_work, clock)
 
 
 def renamed(**overrides: object) -> bytes:

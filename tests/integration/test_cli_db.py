@@ -1,0 +1,165 @@
+"""`stp-etl db`: the schema, the rights, and a shell that keeps the password to itself."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from sqlalchemy import make_url
+
+from etl.errors import DatabaseRefusedError
+from etl.store import schema
+from etl.store.database import Database
+from etl.store.unit_of_work import work_on
+from tests.builders import a_raw_message
+from tests.commands import ROOT, CommandLine
+from tests.databases import EMPTY, change, folder
+from tests.desk import Desk
+
+
+@pytest.fixture
+def on_nothing(postgres, tmp_path, monkeypatch, capfd):
+    """The command line on a database without a schema."""
+    with postgres.database(EMPTY) as url:
+        yield CommandLine(url, tmp_path, monkeypatch, capfd)
+
+
+def test_an_upgrade_says_from_where_to_where_and_is_done_once(on_nothing):
+    before = on_nothing("db", "check")
+    first = on_nothing.process("db", "upgrade")
+    second = on_nothing("db", "upgrade")
+
+    head = schema.expected_revision()
+    assert (before.code, first.code, second.code) == (3, 0, 0)
+    assert "the database has no schema yet; run: stp-etl db upgrade" in before.err
+    assert first.err == f"the schema was at nothing and is at {head}\n"
+    assert second.err == f"already at {head}\n"
+    assert on_nothing("db", "check").code == 0
+
+
+def test_commands_on_a_database_without_schema_say_what_to_run(on_nothing):
+    shown = on_nothing("trades", "list")
+
+    assert (shown.code, shown.err) == (1, "stp-etl: the database has no schema yet; run: stp-etl db upgrade\n")
+
+
+def test_a_check_shows_what_trades_are_trusted_to(stp_etl):
+    shown = stp_etl.process("db", "check", "--format", "json")
+
+    assert shown.code == 0
+    assert (shown.json["sound"], shown.json["server"]["fsync"]) == (True, "on")
+
+
+def test_a_server_that_forgets_commits_is_not_sound(stp_etl, postgres, database_url):
+    postgres.run(f'ALTER DATABASE "{make_url(database_url).database}" SET synchronous_commit = off')
+
+    shown = stp_etl.process("db", "check", "--format", "json")
+
+    assert (shown.code, shown.json["sound"]) == (3, False)
+    assert "it may forget trades that the vendor will not send again" in shown.err
+
+
+def test_a_database_that_is_away_is_a_sentence(stp_etl):
+    shown = stp_etl.process("db", "check", STP_ETL__DATABASE__URL="postgresql://postgres@127.0.0.1:1/postgres")
+
+    assert shown.code == 1
+    assert "the database cannot be reached" in shown.err
+
+
+def test_grants_can_be_read_before_they_are_run(stp_etl, postgres):
+    printed = stp_etl.process("db", "grants", "--print", "--daemon-role", 'odd"role')
+    done = stp_etl("db", "grants")
+
+    assert (printed.code, done.code) == (0, 0)
+    assert 'GRANT USAGE ON SCHEMA reporting TO "stp_reporting";' in printed.out
+    assert 'GRANT INSERT ON stp.answer, stp.audit, stp.trade_leg, stp.trade_version TO "odd""role";' in printed.out
+    assert "nothing was run" in printed.err
+    assert stp_etl("db", "grants", "--daemon-role", "nobody_there").code == 1
+
+
+@pytest.fixture
+def role(postgres, database):
+    """A role of the cluster that has no right yet."""
+    name = f"stp_daemon_{os.getpid()}"
+    postgres.run(f"CREATE ROLE {name} LOGIN")
+    yield name
+    change(database, f"DROP OWNED BY {name}")
+    postgres.run(f"DROP ROLE {name}")
+
+
+def test_the_role_of_the_daemon_can_poll_and_book_and_not_rewrite(stp_etl, desk, database_url, role):
+    assert stp_etl("db", "grants", "--daemon-role", role).code == 0
+    daemon = Database(make_url(database_url).set(username=role).render_as_string(hide_password=False))
+
+    Desk(daemon, work_on(daemon), desk.clock).land(a_raw_message())
+    change(daemon, "SELECT stp.make_partitions(current_date, 1)")
+
+    for table in ("answer", "trade_version", "trade_leg", "audit"):
+        for statement in (f"DELETE FROM stp.{table}", f"TRUNCATE stp.{table}"):
+            with pytest.raises(DatabaseRefusedError):
+                change(daemon, statement)
+    with pytest.raises(DatabaseRefusedError):
+        change(daemon, "CREATE TABLE stp.more ()")
+    daemon.close()
+
+
+def test_the_shell_is_psql_with_its_arguments(stp_etl, desk):
+    desk.land(a_raw_message())
+
+    shown = stp_etl.process("db", "shell", "-At", "-c", "SELECT trade_id FROM reporting.trade")
+    typed = stp_etl.process("db", "shell", "--", "-At", stdin="SELECT 40 + 2;\n")
+
+    assert (shown.code, shown.out) == (0, "FXI9369258100\n")
+    assert typed.out == "42\n"
+    assert stp_etl.process("db", "shell", "-c", "SELECT broken").code == 1
+
+
+@pytest.mark.parametrize("place", ["user", "query"])
+def test_the_shell_shows_no_password_in_the_process_list(stp_etl, database_url, place):
+    url = make_url(database_url)
+    secret = (
+        url.set(password="correct-horse") if place == "user" else url.update_query_dict({"password": "correct-horse"})
+    )
+    address = secret.render_as_string(hide_password=False)
+    shell = subprocess.Popen(
+        [sys.executable, "-m", "etl.cli.main", "db", "shell", "-c", "SELECT pg_sleep(30), 'look here'"],
+        env={**os.environ, **stp_etl.environ, "PYTHONPATH": str(ROOT), "STP_ETL__DATABASE__URL": address},
+        stdout=subprocess.DEVNULL,
+    )
+    try:
+        words = psql_under(shell.pid)
+    finally:
+        for child in children(shell.pid):
+            os.kill(child, 15)
+        shell.wait(timeout=20)
+
+    assert "correct-horse" not in words
+    assert "look here" in words
+
+
+def children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def psql_under(pid: int) -> str:
+    """Return the command line of the psql that the process started."""
+    for _ in range(200):
+        for child in children(pid):
+            words = Path(f"/proc/{child}/cmdline").read_text()
+            if "psql" in words:
+                return words
+        time.sleep(0.05)
+    raise AssertionError("psql was not started")
+
+
+def test_the_embedded_server_is_started_for_the_shell_and_stopped_after_it(stp_etl):
+    with folder() as place:
+        given = {"STP_ETL__DATABASE__URL": "", "STP_ETL__DATABASE__DATA_DIR": str(place / "pg")}
+
+        upgraded = stp_etl.process("db", "upgrade", **given)
+        shown = stp_etl.process("db", "shell", "-Atc", "SELECT count(*) FROM reporting.trade", **given)
+
+        assert (upgraded.code, shown.code, shown.out) == (0, 0, "0\n")
+        assert not (place / "pg" / "postmaster.pid").exists()
