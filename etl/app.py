@@ -29,6 +29,7 @@ from etl.store.unit_of_work import OpenWork, work_on
 from etl.vendor.client import VendorClient
 from etl.vendor.endpoint import MIB, Endpoint
 
+CLOCKS_AGREE_S = 60.0
 ASSUMPTIONS = tuple(f"A{number}" for number in range(1, 25))
 
 log = structlog.get_logger()
@@ -179,6 +180,16 @@ class FeedRuntime:
             if last:
                 return
             self._app.clock.wait(self.landed, 0.2)
+
+    def clock_fault(self) -> str | None:
+        """Return a sentence when our clock and the vendor's, as of its last answer, differ by more than a minute."""
+        skew = self.vendor.clock_skew_s()
+        if skew is None or abs(skew) <= CLOCKS_AGREE_S:
+            return None
+        return (
+            f"feed {self.name}: this machine's clock is {abs(skew):.0f} s {'behind' if skew > 0 else 'ahead of'} the "
+            "vendor's Date; synchronise it (NTP), trade days and signatures depend on it"
+        )
 
     def _note_landed(self) -> None:
         if not self.landed.is_set():

@@ -32,6 +32,7 @@ class PollJob:
     def __init__(self, feed: FeedRuntime) -> None:
         self._feed = feed
         self._said = ""
+        self._clock_is_off = False
 
     def __call__(self) -> Mapping[str, int]:
         """Drain once; return pages and messages."""
@@ -45,7 +46,13 @@ class PollJob:
         if reason is not None:
             return {}
         drained = feed.poller.drain()
+        self._say_clock_fault(feed.clock_fault())
         return {"pages": drained.pages, "messages": drained.messages, "in_doubt": int(drained.outcome == "in_doubt")}
+
+    def _say_clock_fault(self, fault: str | None) -> None:
+        if fault is not None and not self._clock_is_off:
+            log.error("clock.off", feed=self._feed.name, error=fault)
+        self._clock_is_off = fault is not None
 
     def _say_once(self, reason: str) -> None:
         if reason != self._said:

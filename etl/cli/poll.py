@@ -52,6 +52,8 @@ def drained_row(feed: FeedRuntime) -> dict[str, object]:
         raise EtlError(f"feed {feed.name} is paused: {reason}; resume it with: stp-etl feeds resume {feed.name}")
     with while_draining(feed):
         drained, counts = feed.drain_and_book()
+    if fault := feed.clock_fault():
+        remark(fault)
     ended = {"outcome": drained.outcome, "cause": drained.cause, "detail": drained.detail}
     ways = {name: counts[name] for name in COLUMNS[5:]}
     return {"feed": feed.name, **ended, "pages": drained.pages, "messages": drained.messages, **ways}
