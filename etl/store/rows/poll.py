@@ -62,6 +62,7 @@ class PollRow(Row):
     status: Mapped[int | None] = mapped_column(comment="HTTP status")
     vendor_date: Mapped[datetime | None] = mapped_column(comment="Date header of the answer")
     messages: Mapped[int] = mapped_column(comment="Elements of the answer; 0 where there is none")
+    gap_id: Mapped[int | None] = mapped_column(BigInteger, comment="The gap that its doubt opened")
 
 
 class AnswerRow(Row):

@@ -1,0 +1,286 @@
+"""Gaps and resends: what may be missing, what was asked for, and what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import date, datetime
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection, insert, select, text, update
+
+from etl.domain.gaps import Doubt, GapCause, GapState, ResendState
+from etl.domain.window import Window
+from etl.store.rows.gap import GapRow, ResendRow
+from etl.store.rows.poll import PollRow
+
+UNFINISHED = (GapState.OPEN, GapState.WAITING, GapState.RESENDING)
+IN_FLIGHT = (ResendState.SENDING, ResendState.ACCEPTED, ResendState.AMBIGUOUS, ResendState.DRAINING)
+
+OLDEST_LANDED = text("""
+SELECT min(v.trade_date) FROM stp.message m
+JOIN stp.trade_version v ON (v.feed_id, v.trade_id, v.version) = (m.feed_id, m.trade_id, m.version)
+WHERE m.feed_id = :feed_id AND m.poll_id BETWEEN :first AND :last AND m.opened_at >= :since
+""")
+LATENESS = text("""
+SELECT coalesce(max(stp.trade_day(landed_at) - trade_date), 0) FROM stp.trade_version
+WHERE feed_id = :feed_id AND version = 1 AND trade_date >= CAST(:since AS date)
+""")
+# A drain counts when every request of it was sent late enough, it ended proven-empty, and all of it is booked.
+PROOF = text("""
+SELECT e.id, f.id AS first_poll_id, f.opened_at FROM stp.poll e
+JOIN stp.poll f ON f.id = e.drain_id
+WHERE e.feed_id = :feed_id AND e.outcome = 'empty' AND f.opened_at >= :eligible_at
+  AND NOT EXISTS (SELECT FROM stp.unbooked u WHERE u.feed_id = :feed_id AND u.poll_id <= e.id)
+ORDER BY e.id LIMIT 1
+""")
+DOUBT_SINCE = text("""
+SELECT id FROM stp.poll WHERE feed_id = :feed_id AND outcome = 'in_doubt' AND closed_at >= :since ORDER BY id LIMIT 1
+""")
+CAME = """
+came AS (
+    SELECT m.trade_id, m.state, m.event FROM stp.message m
+    JOIN stp.poll p ON p.id = m.poll_id
+    WHERE m.feed_id = :feed_id AND p.opened_at >= :accepted_at AND p.id <= :proof_poll_id
+      AND m.opened_at >= :accepted_at AND m.trade_id IS NOT NULL
+)"""
+HELD = """
+held AS (
+    SELECT v.trade_id FROM stp.trade t JOIN stp.trade_version v USING (feed_id, trade_id, version)
+    WHERE t.feed_id = :feed_id AND v.trade_date BETWEEN :first AND :last AND v.live AND v.change_seq <= :held_seq
+)"""
+COUNTS = text(f"""
+WITH {CAME}, {HELD}, of_the_days AS (
+    SELECT c.state, c.event FROM came c
+    JOIN stp.trade t ON (t.feed_id, t.trade_id) = (:feed_id, c.trade_id)
+    JOIN stp.trade_version v USING (feed_id, trade_id, version)
+    WHERE v.trade_date BETWEEN :first AND :last
+)
+SELECT (SELECT count(*) FROM of_the_days) AS received,
+    (SELECT count(*) FROM of_the_days WHERE state = 'booked' AND event = 'RESEND') AS recovered,
+    (SELECT count(*) FROM of_the_days WHERE state = 'duplicate') AS duplicates,
+    (SELECT count(*) FROM held) AS held,
+    (SELECT count(*) FROM held WHERE trade_id NOT IN (SELECT trade_id FROM came)) AS absent
+""")
+ABSENT = text(f"""
+WITH {CAME}, {HELD}
+SELECT trade_id FROM held WHERE trade_id NOT IN (SELECT trade_id FROM came) ORDER BY trade_id LIMIT :limit
+""")
+HELD_IN = text("""
+SELECT count(*) FROM stp.trade t JOIN stp.trade_version v USING (feed_id, trade_id, version)
+WHERE t.feed_id = :feed_id AND v.trade_date BETWEEN :first AND :last AND v.live
+""")
+
+
+class Gap(msgspec.Struct, frozen=True):
+    """A gap as the database holds it; see GapRow."""
+
+    id: int
+    feed_id: int
+    cause: str
+    from_date: date
+    to_date: date
+    doubted_at: datetime
+    not_before: datetime
+    healed_before: date | None
+    state: str
+
+    @property
+    def left(self) -> Window | None:
+        """Return the days that have not come again yet; None when all have."""
+        start = max(self.from_date, self.healed_before or self.from_date)
+        return Window.of(start, self.to_date) if start <= self.to_date else None
+
+
+class Resend(msgspec.Struct, frozen=True):
+    """A resend as the database holds it; see ResendRow."""
+
+    id: int
+    feed_id: int
+    gap_id: int
+    from_date: date
+    to_date: date
+    state: str
+    tries: int
+    requested_at: datetime
+    accepted_at: datetime | None
+    held_seq: int | None
+    detail: str | None
+
+    @property
+    def window(self) -> Window:
+        """Return the days that are asked for."""
+        return Window.of(self.from_date, self.to_date)
+
+
+class Proof(msgspec.Struct, frozen=True):
+    """A drain that ended proven-empty and is booked in full: its last poll and when its first was opened."""
+
+    poll_id: int
+    first_poll_id: int
+    opened_at: datetime
+
+
+class Counts(msgspec.Struct, frozen=True):
+    """What came again: trades of the asked days received, lost before, known before; held then, and of those absent."""
+
+    received: int
+    recovered: int
+    duplicates: int
+    held: int
+    absent: int
+
+
+class GapRepository:
+    """Gaps and resends of all feeds."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def doubt(self, feed_id: int, poll_id: int, now: datetime) -> Doubt:
+        """Return what is known about the trades that the answer of this poll may have carried."""
+        poll = self._connection.execute(
+            select(PollRow.drain_id, PollRow.doubt_from, PollRow.vendor_date).where(PollRow.id == poll_id)
+        ).one()
+        landed = {"feed_id": feed_id, "first": poll.drain_id, "last": poll_id}
+        first_opened = select(PollRow.opened_at).where(PollRow.id == poll.drain_id)
+        since = self._connection.execute(first_opened).scalar_one_or_none() or now
+        return Doubt(
+            doubt_from=min([poll.doubt_from, *self._days_asked(feed_id)]),
+            now=now,
+            vendor_date=poll.vendor_date,
+            oldest_landed=self._connection.execute(OLDEST_LANDED, landed | {"since": since}).scalar_one(),
+        )
+
+    def open(
+        self, feed_id: int, cause: GapCause, window: Window, *, at: datetime, not_before: datetime,
+        evidence: Mapping[str, Any],
+    ) -> int:  # fmt: skip
+        """Open a gap, or widen one that touches it and is not being resent yet; return its number."""
+        waiting = (
+            select(GapRow)
+            .where(GapRow.feed_id == feed_id, GapRow.state.in_((GapState.OPEN, GapState.WAITING)))
+            .order_by(GapRow.id)
+            .with_for_update()
+        )
+        for row in self._connection.execute(waiting).mappings():
+            known = Window.of(row["from_date"], row["to_date"])
+            if row["cause"] == cause and known.touches(window):
+                both = known.with_(window)
+                values = {
+                    "from_date": both.start, "to_date": both.last, "doubted_at": at, "state": GapState.OPEN,
+                    "not_before": max(row["not_before"], not_before), "evidence": [*row["evidence"], dict(evidence)],
+                    "healed_before": None,
+                }  # fmt: skip
+                self.change(row["id"], **values)
+                return int(row["id"])
+        values = {
+            "feed_id": feed_id, "cause": cause, "from_date": window.start, "to_date": window.last, "opened_at": at,
+            "doubted_at": at, "not_before": not_before, "state": GapState.OPEN, "evidence": [dict(evidence)],
+            "recovered": 0, "already_known": 0,
+        }  # fmt: skip
+        return int(self._connection.execute(insert(GapRow).values(values).returning(GapRow.id)).scalar_one())
+
+    def change(self, gap_id: int, **values: Any) -> None:
+        """Write these columns of a gap."""
+        self._connection.execute(update(GapRow).where(GapRow.id == gap_id).values(**values))
+
+    def cover(self, poll_id: int, gap_id: int) -> None:
+        """Note which gap the doubt about a poll opened."""
+        self._connection.execute(update(PollRow).where(PollRow.id == poll_id).values(gap_id=gap_id))
+
+    def uncovered(self, feed_id: int) -> list[int]:
+        """Return the polls in doubt that opened no gap yet."""
+        statement = select(PollRow.id).where(
+            PollRow.feed_id == feed_id, PollRow.outcome == "in_doubt", PollRow.gap_id.is_(None)
+        )
+        return list(self._connection.execute(statement.order_by(PollRow.id)).scalars())
+
+    def unfinished(self, feed_id: int) -> list[Gap]:
+        """Return the gaps that are still to be healed, those of operators first, then the oldest."""
+        columns = [getattr(GapRow, name) for name in Gap.__struct_fields__]
+        statement = select(*columns).where(GapRow.feed_id == feed_id, GapRow.state.in_(UNFINISHED))
+        rows = self._connection.execute(statement.order_by(GapRow.cause != GapCause.OPERATOR, GapRow.id))
+        return [Gap(*row) for row in rows]
+
+    def in_flight(self, feed_id: int) -> Resend | None:
+        """Return the resend that is under way; there is one a feed at the most."""
+        statement = select(*_RESEND).where(ResendRow.feed_id == feed_id, ResendRow.state.in_(IN_FLIGHT))
+        row = self._connection.execute(statement.order_by(ResendRow.id).limit(1)).one_or_none()
+        return None if row is None else Resend(*row)
+
+    def last_of(self, gap_id: int, window: Window) -> list[Resend]:
+        """Return the resends of these days for a gap since its latest evidence, oldest first."""
+        doubted_at = select(GapRow.doubted_at).where(GapRow.id == gap_id).scalar_subquery()
+        statement = select(*_RESEND).where(
+            ResendRow.gap_id == gap_id, ResendRow.from_date == window.start, ResendRow.to_date == window.last,
+            ResendRow.requested_at >= doubted_at,
+        )  # fmt: skip
+        return [Resend(*row) for row in self._connection.execute(statement.order_by(ResendRow.id))]
+
+    def request(self, gap: Gap, window: Window, *, at: datetime, by: str, reason: str) -> Resend:
+        """Write down a resend that is about to be asked for."""
+        values = {
+            "feed_id": gap.feed_id, "gap_id": gap.id, "from_date": window.start, "to_date": window.last,
+            "requested_by": by, "reason": reason, "requested_at": at, "state": ResendState.SENDING, "tries": 1,
+            "received": 0, "recovered": 0, "duplicates": 0, "absent": 0, "excused": 0,
+        }  # fmt: skip
+        return Resend(*self._connection.execute(insert(ResendRow).values(values).returning(*_RESEND)).one())
+
+    def change_resend(self, resend_id: int, **values: Any) -> None:
+        """Write these columns of a resend."""
+        self._connection.execute(update(ResendRow).where(ResendRow.id == resend_id).values(**values))
+
+    def requests_since(self, feed_id: int, since: datetime) -> int:
+        """Return how many resends were asked for since then, for the budget."""
+        statement = select(text("coalesce(sum(tries), 0)")).select_from(ResendRow)
+        statement = statement.where(ResendRow.feed_id == feed_id, ResendRow.requested_at >= since)
+        return int(self._connection.execute(statement).scalar_one())
+
+    def held_in(self, feed_id: int, window: Window) -> int:
+        """Return how many live trades of these trade dates the book holds."""
+        values = {"feed_id": feed_id, "first": window.start, "last": window.last}
+        return int(self._connection.execute(HELD_IN, values).scalar_one())
+
+    def change_seq(self) -> int:
+        """Return the last change number issued."""
+        return int(self._connection.execute(text("SELECT change_seq FROM stp.change_counter")).scalar_one())
+
+    def proof_since(self, feed_id: int, eligible_at: datetime) -> Proof | None:
+        """Return the first drain whose requests all left after `eligible_at`, that ended proven-empty and is booked."""
+        row = self._connection.execute(PROOF, {"feed_id": feed_id, "eligible_at": eligible_at}).one_or_none()
+        return None if row is None else Proof(*row)
+
+    def doubt_since(self, feed_id: int, since: datetime) -> int | None:
+        """Return a poll that ended in doubt since then, or None."""
+        found = self._connection.execute(DOUBT_SINCE, {"feed_id": feed_id, "since": since})
+        number: int | None = found.scalar_one_or_none()
+        return number
+
+    def counts(self, resend: Resend, proof_poll_id: int) -> Counts:
+        """Return what came again for a resend, up to the poll that proved the queue empty."""
+        return Counts(*self._connection.execute(COUNTS, _asked(resend, proof_poll_id)).one())
+
+    def absent(self, resend: Resend, proof_poll_id: int, limit: int) -> list[str]:
+        """Return trades of the asked days that we held and that did not come again."""
+        values = _asked(resend, proof_poll_id) | {"limit": limit}
+        return list(self._connection.execute(ABSENT, values).scalars())
+
+    def lateness_days(self, feed_id: int, since: date) -> int:
+        """Return the greatest number of days between a trade date since then and the landing of its trade."""
+        return int(self._connection.execute(LATENESS, {"feed_id": feed_id, "since": since}).scalar_one())
+
+    def _days_asked(self, feed_id: int) -> list[date]:
+        """Return the first day of the resend in flight, whose trades may be in the queue too."""
+        resend = self.in_flight(feed_id)
+        return [] if resend is None else [resend.from_date]
+
+
+def _asked(resend: Resend, proof_poll_id: int) -> dict[str, Any]:
+    return {
+        "feed_id": resend.feed_id, "accepted_at": resend.accepted_at, "proof_poll_id": proof_poll_id,
+        "first": resend.from_date, "last": resend.to_date, "held_seq": resend.held_seq,
+    }  # fmt: skip
+
+
+_RESEND = tuple(getattr(ResendRow, name) for name in Resend.__struct_fields__)
