@@ -15,9 +15,12 @@ import structlog
 
 from etl.clock import Clock, SystemClock
 from etl.config import FeedSettings, Settings
+from etl.controls.gaps import Healer
+from etl.controls.resend import HealedFeed, Resender
 from etl.domain.fields import Reading
 from etl.errors import FenceLostError
 from etl.pipeline.book import BookedFeed, Booker
+from etl.pipeline.doubt import Doubted, open_gap
 from etl.pipeline.drain import Drained, PolledFeed
 from etl.pipeline.poll import Poller
 from etl.store import schema
@@ -124,7 +127,9 @@ class FeedRuntime:
         self.poller = Poller(
             polled(self.feed_id, settings, app.settings.ops.shutdown_grace_s), self.vendor, app.open_work,
             clock=app.clock, new_id=new_id, lease=self.lease, stop=app.stop, on_landed=self._note_landed,
+            prove=lambda: self.healer.wants_proof,
         )  # fmt: skip
+        self.healer = self._healer()
         self.on_landed: Callable[[], None] = lambda: None
         """Called when something landed after booking had caught up."""
         self.booker = Booker(self.booked_feed, app.open_work, app.clock)
@@ -138,19 +143,36 @@ class FeedRuntime:
             conflicts_before_hold=self.settings.conflicts_before_hold,
         )  # fmt: skip
 
+    def _healer(self) -> Healer:
+        given = self.settings
+        feed = HealedFeed(
+            self.feed_id, self.name, ghost_s=given.ghost_s, eligible_after_s=given.eligible_after_s,
+            days_at_once=given.resend_days_at_once, budget_per_day=given.resend_budget_per_day,
+        )  # fmt: skip
+        clock, open_work = self._app.clock, self._app.open_work
+        resender = Resender(feed, self.vendor, open_work, clock=clock, epoch=lambda: self.lease.epoch)
+        return Healer(feed, resender, open_work, clock)
+
     def lead(self) -> bool:
         """Try to lead the feed; return whether we do. A new leader marks what the one before left open as in doubt."""
         if self.lease.held:
             return True
         if not self.lease.take():
             return False
-        with self._app.open_work() as work:
-            stale = work.polls.close_stale(self.feed_id, self.lease.epoch, self._app.clock.now())
-            work.commit()
+        self._cover_doubts()
         log.info("lease.taken", feed=self.name, epoch=self.lease.epoch)
-        if stale is not None:
-            log.error("poll.in_doubt", feed=self.name, poll_id=stale, cause="killed")
         return True
+
+    def _cover_doubts(self) -> None:
+        """Mark what an earlier leader left open as in doubt, and open a gap for every doubt that has none: one commit."""
+        at = self._app.clock.now()
+        with self._app.open_work() as work:
+            work.polls.close_stale(self.feed_id, self.lease.epoch, at)
+            for poll_id, request_id, cause in work.gaps.uncovered(self.feed_id):
+                log.error("poll.in_doubt", feed=self.name, poll_id=poll_id, cause=cause)
+                doubted = Doubted(poll_id, request_id, cause)
+                open_gap(work, self.feed_id, doubted, at=at, ghost_s=self.settings.ghost_s)
+            work.commit()
 
     def drain_and_book(self) -> tuple[Drained, Counter[str]]:
         """Empty the queue once and book all that landed, booking beside the drain.
@@ -223,6 +245,7 @@ def polled(feed_id: int, settings: FeedSettings, grace_s: float) -> PolledFeed:
     return PolledFeed(
         feed_id, settings.name, page_size=settings.page_size, history_days=settings.history_days,
         pause_min_s=settings.error_pause_min_s, pause_max_s=settings.error_pause_max_s, grace_s=grace_s,
+        ghost_s=settings.ghost_s,
     )  # fmt: skip
 
 

@@ -13,6 +13,7 @@ from etl.jobs import Job
 LOOK_EVERY_S = 30.0  # for answers that another instance landed; our own are known at once
 PARTITIONS_EVERY_S = 6 * 3600.0
 MONTHS_AHEAD = 3
+HEAL_EVERY_S = 1.0
 
 log = structlog.get_logger()
 
@@ -22,6 +23,7 @@ def jobs_of(app: App) -> list[Job]:
     jobs = [Job("partitions", PARTITIONS_EVERY_S, lambda: _make_partitions(app))]
     for feed in app.feeds():
         jobs.append(Job(f"poll-{feed.name}", feed.settings.poll_interval_s, PollJob(feed)))
+        jobs.append(Job(f"heal-{feed.name}", HEAL_EVERY_S, HealJob(app, feed)))
         jobs.append(Job(f"book-{feed.name}", app.settings.booking.book_every_s, BookJob(app, feed)))
     return jobs
 
@@ -58,6 +60,25 @@ class PollJob:
         if reason != self._said:
             log.info("poll.rests" if reason else "poll.goes_on", feed=self._feed.name, reason=reason)
         self._said = reason
+
+
+class HealJob:
+    """Heals the gaps of one feed, where this instance leads it and nobody has paused it."""
+
+    def __init__(self, app: App, feed: FeedRuntime) -> None:
+        self._open_work, self._feed = app.open_work, feed
+
+    def __call__(self) -> Mapping[str, int]:
+        """Take the gaps one step further; return the counts of what ended."""
+        feed = self._feed
+        if not feed.lease.held or feed.paused_reason() is not None:
+            return {}
+        done = feed.healer.step()
+        with self._open_work() as work:
+            counted = work.gaps.counted(feed.feed_id)
+        for state in ("open", "waiting", "resending", "escalated"):
+            metrics.GAPS.labels(feed.name, state).set(counted.get(state, 0))
+        return done
 
 
 class BookJob:

@@ -33,6 +33,8 @@ class PolledFeed(msgspec.Struct, frozen=True):
     pause_min_s: float = 1.0
     pause_max_s: float = 300.0
     grace_s: float = 25.0
+    ghost_s: float = 120.0
+    """For how long the vendor may still execute a request that we gave up on (A22)."""
 
 
 class Intent(msgspec.Struct, frozen=True):

@@ -15,6 +15,7 @@ from etl.clock import Clock
 from etl.domain.calendar import trade_day
 from etl.errors import CommitUnknownError, DatabaseAwayError, FenceLostError, VendorRefusedError
 from etl.pipeline.backoff import Pauses
+from etl.pipeline.doubt import Doubted, open_gap
 from etl.pipeline.drain import Drained, Intent, Leadership, PolledFeed, has_bytes_to_keep, landing_of, refusal
 from etl.store.repositories.polls import Ending, Landing, OpenPoll
 from etl.store.unit_of_work import OpenWork, UnitOfWork
@@ -37,11 +38,11 @@ class Poller:
     def __init__(
         self, feed: PolledFeed, vendor: TradeFeed, open_work: OpenWork, *,
         clock: Clock, new_id: Callable[[], str], lease: Leadership, stop: Event,
-        on_landed: Callable[[], None] = lambda: None,
+        on_landed: Callable[[], None] = lambda: None, prove: Callable[[], bool] = lambda: False,
     ) -> None:  # fmt: skip
         self._feed, self._vendor, self._open_work = feed, vendor, open_work
         self._clock, self._new_id, self._lease, self._stop = clock, new_id, lease, stop
-        self._on_landed = on_landed
+        self._on_landed, self._prove = on_landed, prove
         self._pauses = Pauses(clock, feed.pause_min_s, feed.pause_max_s)
         self._page_size = feed.page_size
         self._left_open: tuple[OpenPoll, Ending] | None = None  # the poll that may stand open, and what it would be
@@ -187,14 +188,18 @@ class Poller:
         landing = landing_of(answer) if has_bytes_to_keep(answer) else None
         ending = Ending(
             answer.outcome, answer.cause, answer.detail or None, answer.status, answer.vendor_date,
-            messages=landing.messages if landing else 0,
+            messages=landing.messages if landing else 0, proof=self._prove(),
         )  # fmt: skip
+        unreadable = answer.body if answer.cause == Cause.UNREADABLE else None
+        doubted = Doubted(poll.poll_id, poll.request_id, str(answer.cause), unreadable)
 
         def close(work: UnitOfWork) -> None:
             at = self._clock.now()
             if landing is not None:
                 work.polls.land(poll, landing, at)
-            work.polls.close(poll, ending, at)
+            closed = work.polls.close(poll, ending, at)
+            if closed and answer.outcome is PollOutcome.IN_DOUBT:
+                open_gap(work, poll.feed_id, doubted, at=at, ghost_s=self._feed.ghost_s)
             if answer.exchange is not None:
                 values = {
                     "poll_id": poll.poll_id, "request_id": poll.request_id, "occurred_at": at,
@@ -215,7 +220,11 @@ class Poller:
         poll, ending = self._left_open
         with self._open_work() as work:
             found = work.polls.find_open(poll, poll.request_id)
-            closed = found is not None and work.polls.close(found, ending, self._clock.now())
+            at = self._clock.now()
+            closed = found is not None and work.polls.close(found, ending, at)
+            if found is not None and closed and ending is BROKEN_OFF:
+                doubted = Doubted(found.poll_id, found.request_id, ending.cause)
+                open_gap(work, found.feed_id, doubted, at=at, ghost_s=self._feed.ghost_s)
             work.commit()
         self._left_open = None
         if found is not None and closed and ending is BROKEN_OFF:

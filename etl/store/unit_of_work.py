@@ -13,6 +13,7 @@ from etl.store.repositories.answers import AnswerRepository
 from etl.store.repositories.attention import AttentionRepository
 from etl.store.repositories.book import BookRepository
 from etl.store.repositories.feeds import FeedRepository
+from etl.store.repositories.gaps import GapRepository
 from etl.store.repositories.lists import ListRepository
 from etl.store.repositories.originals import OriginalRepository
 from etl.store.repositories.polls import PollRepository
@@ -44,6 +45,11 @@ class UnitOfWork:
     def book(self) -> BookRepository:
         """Trades, versions, legs, positions."""
         return BookRepository(self._connection)
+
+    @cached_property
+    def gaps(self) -> GapRepository:
+        """Gaps and resends."""
+        return GapRepository(self._connection)
 
     @cached_property
     def attention(self) -> AttentionRepository:

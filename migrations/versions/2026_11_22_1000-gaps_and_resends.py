@@ -164,6 +164,7 @@ def upgrade() -> None:
         sa.Column("healed_before", sa.Date(), nullable=True, comment="Days before this one have come again in full"),
         sa.Column("state", sa.Text(), nullable=False),
         sa.Column("why", sa.Text(), nullable=True, comment="Why it is in this state"),
+        sa.Column("request_key", sa.Text(), nullable=True, comment="Of an operator's request: the same, once"),
         sa.Column(
             "evidence",
             postgresql.JSONB(astext_type=sa.Text()),
@@ -182,6 +183,7 @@ def upgrade() -> None:
         ),
         sa.CheckConstraint("from_date <= to_date", name="ck_gap_not_empty"),
         sa.PrimaryKeyConstraint("id", name="pk_gap"),
+        sa.UniqueConstraint("request_key", name="uq_gap_request_key"),
         schema="stp",
     )
     op.create_index(

@@ -88,9 +88,15 @@ class AttentionRepository:
     def found_conflict(self, feed_id: int, trade_id: str, evidence: Mapping[str, Any], at: datetime) -> None:
         """Open the `conflict` break of a trade, or add this observation to it and open it again."""
         comment = f"economics changed: {', '.join(evidence['changed_fields'])}"
+        self.found(feed_id, "conflict", trade_id, comment=comment, evidence=evidence, at=at)
+
+    def found(
+        self, feed_id: int, kind: str, trade_id: str, *, comment: str, evidence: Mapping[str, Any], at: datetime
+    ) -> None:
+        """Open the break of this kind about a trade, or add this observation to it and open it again."""
         statement = postgresql.insert(ReconBreakRow).values(
-            feed_id=feed_id, kind="conflict", key=trade_id, trade_id=trade_id, state="open", opened_at=at,
-            last_seen_at=at, reopened=0, comment=comment, evidence=[evidence],
+            feed_id=feed_id, kind=kind, key=trade_id, trade_id=trade_id, state="open", opened_at=at,
+            last_seen_at=at, reopened=0, comment=comment, evidence=[dict(evidence)],
         )  # fmt: skip
         new = statement.excluded
         statement = statement.on_conflict_do_update(

@@ -10,7 +10,7 @@ import msgspec
 from sqlalchemy import Connection, func, insert, select, text, update
 from sqlalchemy.dialects import postgresql
 
-from etl.errors import OperatorError
+from etl.errors import FenceLostError, OperatorError
 from etl.store.rows.feed import BookerRow, FeedRow, KnownFieldRow, LeaseRow
 
 
@@ -118,6 +118,21 @@ class FeedRepository:
             .returning(LeaseRow.epoch)
         )
         return int(self._connection.execute(statement).scalar_one())
+
+    def hold_fence(self, feed_id: int, epoch: int) -> None:
+        """Keep every other instance from taking the feed over until the transaction ends.
+
+        Raises FenceLostError when one has done so already.
+        """
+        statement = select(LeaseRow.epoch).where(LeaseRow.feed_id == feed_id, LeaseRow.epoch == epoch)
+        if self._connection.execute(statement.with_for_update(read=True)).one_or_none() is None:
+            raise FenceLostError("another instance leads this feed now")
+
+    def leader(self, feed_id: int) -> str | None:
+        """Return who leads the feed, or None."""
+        statement = select(LeaseRow.holder).where(LeaseRow.feed_id == feed_id)
+        found: str | None = self._connection.execute(statement).scalar_one()
+        return found
 
     def leave(self, feed_id: int, epoch: int) -> None:
         """Say that nobody leads the feed any more, where this epoch still does."""

@@ -7,7 +7,7 @@ from datetime import date, datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, insert, select, text, update
+from sqlalchemy import Connection, func, insert, select, text, update
 
 from etl.domain.gaps import Doubt, GapCause, GapState, ResendState
 from etl.domain.window import Window
@@ -154,9 +154,12 @@ class GapRepository:
 
     def open(
         self, feed_id: int, cause: GapCause, window: Window, *, at: datetime, not_before: datetime,
-        evidence: Mapping[str, Any],
+        evidence: Mapping[str, Any], alone: bool = False,
     ) -> int:  # fmt: skip
-        """Open a gap, or widen one that touches it and is not being resent yet; return its number."""
+        """Open a gap, or widen one of the same cause that touches it and is not being resent yet; return its number.
+
+        `alone`: open one in any case.
+        """
         waiting = (
             select(GapRow)
             .where(GapRow.feed_id == feed_id, GapRow.state.in_((GapState.OPEN, GapState.WAITING)))
@@ -165,7 +168,7 @@ class GapRepository:
         )
         for row in self._connection.execute(waiting).mappings():
             known = Window.of(row["from_date"], row["to_date"])
-            if row["cause"] == cause and known.touches(window):
+            if row["cause"] == cause and known.touches(window) and not alone:
                 both = known.with_(window)
                 values = {
                     "from_date": both.start, "to_date": both.last, "doubted_at": at, "state": GapState.OPEN,
@@ -181,20 +184,44 @@ class GapRepository:
         }  # fmt: skip
         return int(self._connection.execute(insert(GapRow).values(values).returning(GapRow.id)).scalar_one())
 
+    def find_request(self, key: str) -> dict[str, Any] | None:
+        """Return the gap that an operator's request with this key opened, by column; None where there is none."""
+        row = self._connection.execute(select(GapRow).where(GapRow.request_key == key)).mappings().one_or_none()
+        return None if row is None else dict(row)
+
+    def seen_unreadable(self, feed_id: int, sha256: str, since: datetime) -> bool:
+        """Return whether the same unreadable bytes made us doubt before."""
+        statement = select(GapRow.id).where(
+            GapRow.feed_id == feed_id, GapRow.opened_at >= since, GapRow.evidence.contains([{"unreadable": sha256}])
+        )
+        return self._connection.execute(statement.limit(1)).first() is not None
+
     def change(self, gap_id: int, **values: Any) -> None:
         """Write these columns of a gap."""
         self._connection.execute(update(GapRow).where(GapRow.id == gap_id).values(**values))
+
+    def count(self, gap_id: int, *, recovered: int, already_known: int) -> None:
+        """Add what came again to the counts of a gap."""
+        values = {"recovered": GapRow.recovered + recovered, "already_known": GapRow.already_known + already_known}
+        self._connection.execute(update(GapRow).where(GapRow.id == gap_id).values(values))
 
     def cover(self, poll_id: int, gap_id: int) -> None:
         """Note which gap the doubt about a poll opened."""
         self._connection.execute(update(PollRow).where(PollRow.id == poll_id).values(gap_id=gap_id))
 
-    def uncovered(self, feed_id: int) -> list[int]:
-        """Return the polls in doubt that opened no gap yet."""
-        statement = select(PollRow.id).where(
+    def uncovered(self, feed_id: int) -> list[tuple[int, str, str]]:
+        """Return the polls in doubt that opened no gap yet: number, request id, cause."""
+        statement = select(PollRow.id, PollRow.request_id, PollRow.cause).where(
             PollRow.feed_id == feed_id, PollRow.outcome == "in_doubt", PollRow.gap_id.is_(None)
         )
-        return list(self._connection.execute(statement.order_by(PollRow.id)).scalars())
+        return [(row[0], row[1], row[2]) for row in self._connection.execute(statement.order_by(PollRow.id))]
+
+    def counted(self, feed_id: int) -> dict[str, int]:
+        """Return how many gaps of the feed are in each state that is not final."""
+        statement = select(GapRow.state, func.count()).where(
+            GapRow.feed_id == feed_id, GapRow.state.in_((*UNFINISHED, GapState.ESCALATED))
+        )
+        return {row[0]: row[1] for row in self._connection.execute(statement.group_by(GapRow.state))}
 
     def unfinished(self, feed_id: int) -> list[Gap]:
         """Return the gaps that are still to be healed, those of operators first, then the oldest."""

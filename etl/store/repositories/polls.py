@@ -171,6 +171,12 @@ class PollRepository:
         values = _ended(ending, poll.feed_id, poll.epoch, at)
         return self._connection.execute(CLOSE, values | {"poll_id": poll.poll_id}).one_or_none() is not None
 
+    def last_empty_at(self, feed_id: int) -> datetime | None:
+        """Return when the queue was last proven empty; None when it never was."""
+        statement = select(CurrentPollRow.last_empty_at).where(CurrentPollRow.feed_id == feed_id)
+        found: datetime | None = self._connection.execute(statement).scalar_one_or_none()
+        return found
+
     def find_open(self, poll: OpenPoll, request_id: str) -> OpenPoll | None:
         """Return the poll that stands open under this request id, such as one whose opening commit lost its reply."""
         statement = select(CurrentPollRow.poll_id, CurrentPollRow.opened_at).where(

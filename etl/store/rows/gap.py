@@ -37,6 +37,7 @@ class GapRow(Row):
     healed_before: Mapped[date | None] = mapped_column(comment="Days before this one have come again in full")
     state: Mapped[str]
     why: Mapped[str | None] = mapped_column(comment="Why it is in this state")
+    request_key: Mapped[str | None] = mapped_column(unique=True, comment="Of an operator's request: the same, once")
     evidence: Mapped[list[Any]] = mapped_column(comment="What made us doubt, oldest first")
     recovered: Mapped[int] = mapped_column(comment="Trades that were lost and came again")
     already_known: Mapped[int] = mapped_column(comment="Trades that came again and were booked before")

@@ -1,0 +1,1 @@
+"""What watches the pipeline, and never changes the way of a message."""

@@ -1,0 +1,163 @@
+"""One resend from the request to the proof that all of it came again (design.md §4)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, time, timedelta
+from typing import Any, Protocol
+
+import msgspec
+import structlog
+
+from etl import metrics
+from etl.clock import Clock
+from etl.domain.gaps import ResendState
+from etl.domain.payload import decode
+from etl.domain.trade import Rejected
+from etl.errors import TransientError, VendorRefusedError
+from etl.store.repositories.gaps import Counts, Proof, Resend
+from etl.store.unit_of_work import OpenWork, UnitOfWork
+from etl.vendor.feed import ResendAnswer, ResendOutcome, VendorReply
+
+MOST_ASKED_BY_ID = 200
+LAST_MILLISECOND = time(23, 59, 59, 999_000)
+STATE_AFTER = {
+    ResendOutcome.ACCEPTED: ResendState.ACCEPTED,
+    ResendOutcome.REFUSED: ResendState.REFUSED,
+    ResendOutcome.NOT_FOUND: ResendState.SHORT,
+    ResendOutcome.NOT_SENT: ResendState.AMBIGUOUS,
+    ResendOutcome.IN_DOUBT: ResendState.AMBIGUOUS,
+}
+
+log = structlog.get_logger()
+
+
+class ResendSource(Protocol):
+    """What a resend needs of the vendor."""
+
+    def request_resend(self, start_at: datetime, end_at: datetime) -> ResendAnswer:
+        """Ask that the trades of a range of trade dates be handed out again (A12)."""
+        ...
+
+    def trade(self, trade_id: str) -> VendorReply:
+        """Return what the vendor says of one trade (A20)."""
+        ...
+
+
+class HealedFeed(msgspec.Struct, frozen=True):
+    """What healing must know of a feed."""
+
+    feed_id: int
+    name: str
+    ghost_s: float = 120.0
+    eligible_after_s: float = 10.0
+    days_at_once: int = 1
+    budget_per_day: int = 300
+
+
+class Ended(msgspec.Struct, frozen=True):
+    """How a resend ended. `counts` is None where nothing could be counted."""
+
+    state: ResendState
+    detail: str
+    counts: Counts | None = None
+
+
+class Resender:
+    """Sends resends of one feed, and finds out what came of them."""
+
+    def __init__(
+        self, feed: HealedFeed, vendor: ResendSource, open_work: OpenWork, *, clock: Clock, epoch: Callable[[], int]
+    ) -> None:
+        self._feed, self._vendor, self._open_work = feed, vendor, open_work
+        self._clock, self.epoch = clock, epoch
+
+    def send(self, resend: Resend) -> None:
+        """Send the request that is written down, and write what the vendor said. It may be sent twice: same effect."""
+        window = resend.window
+        start = datetime.combine(window.start, time(), UTC)
+        end = datetime.combine(window.last, LAST_MILLISECOND, UTC)
+        try:
+            answer = self._vendor.request_resend(start, end)
+        except (TransientError, VendorRefusedError) as error:
+            answer = ResendAnswer(ResendOutcome.NOT_SENT, "", str(error))
+        state = STATE_AFTER[answer.outcome]
+        values: dict[str, Any] = {"state": state, "detail": answer.detail or None, "request_id": answer.request_id}
+        with self._open_work() as work:
+            work.feeds.hold_fence(self._feed.feed_id, self.epoch())
+            if state is ResendState.ACCEPTED:
+                values |= {"accepted_at": self._clock.now(), "held_seq": work.gaps.change_seq()}
+            if state in (ResendState.REFUSED, ResendState.SHORT):
+                values["ended_at"] = self._clock.now()
+            work.gaps.change_resend(resend.id, **values)
+            work.commit()
+        metrics.RESENDS.labels(self._feed.name, state).inc()
+        log.info(
+            "resend.sent", feed=self._feed.name, resend_id=resend.id, gap_id=resend.gap_id, state=state,
+            from_date=window.start.isoformat(), to_date=window.last.isoformat(), status=answer.status,
+        )  # fmt: skip
+
+    def send_again(self, resend: Resend) -> None:
+        """Send a request again whose answer nobody has seen."""
+        with self._open_work() as work:
+            work.feeds.hold_fence(self._feed.feed_id, self.epoch())
+            work.gaps.change_resend(resend.id, state=ResendState.SENDING, tries=resend.tries + 1)
+            work.commit()
+        self.send(msgspec.structs.replace(resend, tries=resend.tries + 1))
+
+    def follow(self, work: UnitOfWork, resend: Resend) -> Ended | None:
+        """Return how an accepted resend ended, or None while it is under way."""
+        assert resend.accepted_at is not None
+        eligible_at = resend.accepted_at + timedelta(seconds=self._feed.eligible_after_s)
+        lost = work.gaps.doubt_since(self._feed.feed_id, resend.accepted_at)
+        if lost is not None:
+            return Ended(ResendState.SHORT, f"the answer of poll {lost} was lost meanwhile; asked again later")
+        proof = work.gaps.proof_since(self._feed.feed_id, eligible_at)
+        if proof is None:
+            return None
+        counts = work.gaps.counts(resend, proof.poll_id)
+        if counts.absent == 0:
+            return Ended(ResendState.COMPLETE, f"proven by poll {proof.poll_id}", counts)
+        detail = f"{counts.absent} of {counts.held} trades that we held did not come again"
+        return Ended(ResendState.SHORT, detail, counts)
+
+    def excused(self, resend: Resend) -> tuple[int, list[str]]:
+        """Ask for the absent trades by id; return how many are no longer Verified, and those that stay unexplained.
+
+        Each of the first gets a `status` break: it stopped counting at the vendor, and a person should know.
+        """
+        with self._open_work() as work:
+            proof = self._proof(work, resend)
+            absent = work.gaps.absent(resend, proof.poll_id, MOST_ASKED_BY_ID) if proof else []
+        found, unexplained = 0, []
+        for trade_id in absent:
+            status = self._status_of(trade_id)
+            if status is None or status.lower() == "verified":
+                unexplained.append(trade_id)
+                continue
+            found += 1
+            at = self._clock.now()
+            evidence = {"at": at.isoformat(), "resend_id": resend.id, "status": status}
+            comment = f"the vendor says {status}; found because it did not come again"
+            with self._open_work() as work:
+                work.attention.found(self._feed.feed_id, "status", trade_id, comment=comment, evidence=evidence, at=at)
+                work.commit()
+        return found, unexplained
+
+    def _proof(self, work: UnitOfWork, resend: Resend) -> Proof | None:
+        assert resend.accepted_at is not None
+        eligible_at = resend.accepted_at + timedelta(seconds=self._feed.eligible_after_s)
+        return work.gaps.proof_since(self._feed.feed_id, eligible_at)
+
+    def _status_of(self, trade_id: str) -> str | None:
+        """Return the vendor's word about one trade; None where it gives none (a 404 proves nothing, law 10)."""
+        try:
+            reply = self._vendor.trade(trade_id)
+        except (TransientError, VendorRefusedError) as error:
+            log.warning("resend.question_failed", feed=self._feed.name, trade_id=trade_id, error=str(error))
+            return None
+        payload = decode(reply.body) if reply.status == 200 else None
+        if payload is None or isinstance(payload, Rejected) or payload.get("tradeId") != trade_id:
+            return None
+        status = payload.get("status")
+        return status if isinstance(status, str) else None

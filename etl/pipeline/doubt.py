@@ -1,0 +1,60 @@
+"""From a poll in doubt to the gap that covers it; in the commit that marks the poll (law 2)."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import datetime, timedelta
+
+import msgspec
+import structlog
+
+from etl.domain.gaps import GapCause, GapState, window_of
+from etl.store.unit_of_work import UnitOfWork
+
+REMEMBER_LATENESS = timedelta(days=90)
+REMEMBER_POISON = timedelta(days=7)
+
+log = structlog.get_logger()
+
+
+class Doubted(msgspec.Struct, frozen=True):
+    """A poll that ended in doubt, and the bytes that nobody could read, if that is why."""
+
+    poll_id: int
+    request_id: str
+    cause: str
+    unreadable: bytes | None = None
+
+
+def open_gap(work: UnitOfWork, feed_id: int, doubted: Doubted, *, at: datetime, ghost_s: float) -> int:
+    """Open the gap over everything that the answer may have carried, or widen the one that waits; return its number.
+
+    The same unreadable bytes a second time: a resend brings them again, so the gap waits for a person.
+    """
+    doubt = work.gaps.doubt(feed_id, doubted.poll_id, at)
+    lateness = work.gaps.lateness_days(feed_id, (at - REMEMBER_LATENESS).date())
+    window = window_of(msgspec.structs.replace(doubt, lateness_days=lateness))
+    evidence = {
+        "at": at.isoformat(),
+        "poll_id": doubted.poll_id,
+        "request_id": doubted.request_id,
+        "cause": doubted.cause,
+        "doubt_from": doubt.doubt_from.isoformat(),
+    }
+    poison = False
+    if doubted.unreadable is not None:
+        evidence["unreadable"] = sha256 = hashlib.sha256(doubted.unreadable).hexdigest()
+        poison = work.gaps.seen_unreadable(feed_id, sha256, at - REMEMBER_POISON)
+    gap_id = work.gaps.open(
+        feed_id, GapCause.IN_DOUBT, window, at=at, not_before=at + timedelta(seconds=ghost_s), evidence=evidence
+    )
+    work.gaps.cover(doubted.poll_id, gap_id)
+    if poison:
+        why = "the vendor sent the same unreadable bytes again; another resend would bring them once more"
+        work.gaps.change(gap_id, state=GapState.ESCALATED, why=why)
+        log.error("gap.escalated", gap_id=gap_id, why=why)
+    log.warning(
+        "gap.opened", gap_id=gap_id, poll_id=doubted.poll_id, cause=doubted.cause,
+        from_date=window.start.isoformat(), to_date=window.last.isoformat(),
+    )  # fmt: skip
+    return gap_id
