@@ -20,7 +20,8 @@ class CuttingProxy:
 
     def __init__(self, url: str) -> None:
         behind = make_url(url)
-        self._socket_path = f"{behind.query['host']}/.s.PGSQL.5432"
+        self._folder = behind.query.get("host")
+        self._address = (behind.host or "127.0.0.1", behind.port or 5432)
         self._listener = socket.create_server(("127.0.0.1", 0))
         port = self._listener.getsockname()[1]
         self.url = behind.set(host="127.0.0.1", port=port, query={}).render_as_string(hide_password=False)
@@ -42,11 +43,17 @@ class CuttingProxy:
                 client, _ = self._listener.accept()
             except OSError:
                 return
-            server = socket.socket(socket.AF_UNIX)
-            server.connect(self._socket_path)
+            server = self._connect()
             self._open += (client, server)
             Thread(target=self._forward, args=(client, server), daemon=True).start()
             Thread(target=self._back, args=(client, server), daemon=True).start()
+
+    def _connect(self) -> socket.socket:
+        if self._folder is None:
+            return socket.create_connection(self._address)
+        server = socket.socket(socket.AF_UNIX)
+        server.connect(f"{self._folder}/.s.PGSQL.5432")
+        return server
 
     def _forward(self, client: socket.socket, server: socket.socket) -> None:
         with suppress(OSError):

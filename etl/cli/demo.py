@@ -127,12 +127,17 @@ def alone(data_dir: Path) -> Iterator[None]:
     data_dir.parent.mkdir(parents=True, exist_ok=True)
     lock = os.open(data_dir.with_name(f"{data_dir.name}.demo"), os.O_CREAT | os.O_RDWR, 0o600)
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock_at_once(lock, data_dir)
         yield
-    except BlockingIOError as error:
-        raise OperatorError(f"another demo works in {data_dir}; wait for it, or name another --data-dir") from error
     finally:
         os.close(lock)
+
+
+def lock_at_once(lock: int, data_dir: Path) -> None:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise OperatorError(f"another demo works in {data_dir}; wait for it, or name another --data-dir") from error
 
 
 def plan_faults(vendor: SandboxProcess, plan: Plan) -> None:

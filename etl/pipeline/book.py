@@ -41,7 +41,6 @@ class Booker:
     def __init__(self, feed: BookedFeed, open_work: OpenWork, clock: Clock) -> None:
         self._feed, self._open_work, self._clock = feed, open_work, clock
         self._ahead = ReadAhead(feed.feed_id, feed.reading, open_work, batch_bytes=feed.batch_bytes)
-        self._drift_said: set[str] = set()
         self.busy = False
         self.counts: Counter[str] = Counter()
         """Messages booked so far by this process, by outcome."""
@@ -138,11 +137,10 @@ class Booker:
         return decisions.counts
 
     def _note_drift(self, work: UnitOfWork, decisions: Decisions) -> None:
-        """Say once, for ever, when messages begin to carry a field that we have no column for."""
-        seen = {name: first for name, first in decisions.unknown_fields.items() if name not in self._drift_said}
+        """Say when messages begin to carry a field that we have no column for; the database knows what was said."""
+        seen = decisions.unknown_fields
         for name in work.feeds.new_fields(self._feed.feed_id, seen, self._clock.now()):
             log.warning("drift.new_field", feed=self._feed.name, field=name, message_id=seen[name])
-        self._drift_said.update(seen)
 
     def _reason_to_hold(self, state: BookerState) -> str | None:
         if state.conflicts <= self._feed.conflicts_before_hold or state.drain_id == state.released_drain_id:

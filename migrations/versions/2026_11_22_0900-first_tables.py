@@ -61,6 +61,9 @@ BEGIN
                 first_day::timestamp AT TIME ZONE 'UTC',
                 (first_day::timestamp + interval '1 month') AT TIME ZONE 'UTC'
             );
+            IF parent = 'answer' THEN
+                PERFORM stp.refuse_truncate(name);
+            END IF;
             made := made + 1;
         END LOOP;
     END LOOP;
@@ -84,6 +87,14 @@ CREATE FUNCTION stp.refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     RAISE EXCEPTION '% on %.% refused: these rows are only ever inserted', TG_OP, TG_TABLE_SCHEMA, TG_TABLE_NAME
         USING ERRCODE = 'insufficient_privilege';
+END $$
+"""
+# Attaching a partition gives it the row triggers of its parent, and not those against TRUNCATE.
+REFUSE_TRUNCATE = """
+CREATE FUNCTION stp.refuse_truncate(name text) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    EXECUTE format('CREATE TRIGGER insert_only_all BEFORE TRUNCATE ON stp.%I FOR EACH STATEMENT '
+        'EXECUTE FUNCTION stp.refuse_change()', name);
 END $$
 """
 INSERT_ONLY = ("answer", "trade_version", "trade_leg", "audit")
@@ -508,17 +519,16 @@ def upgrade() -> None:
     )
     op.execute("INSERT INTO stp.change_counter (id, change_seq) VALUES (1, 0)")
     op.execute(REFUSE_CHANGE)
+    op.execute(REFUSE_TRUNCATE)
     for table in INSERT_ONLY:
         op.execute(
             f"CREATE TRIGGER insert_only BEFORE UPDATE OR DELETE ON stp.{table} "
             "FOR EACH ROW EXECUTE FUNCTION stp.refuse_change()"
         )
-        op.execute(
-            f"CREATE TRIGGER insert_only_all BEFORE TRUNCATE ON stp.{table} "
-            "FOR EACH STATEMENT EXECUTE FUNCTION stp.refuse_change()"
-        )
+        op.execute(f"SELECT stp.refuse_truncate('{table}')")
     op.execute(CHEAP_COMPRESSION)
     op.execute("CREATE TABLE stp.answer_default PARTITION OF stp.answer DEFAULT")
+    op.execute("SELECT stp.refuse_truncate('answer_default')")
     op.execute("CREATE TABLE stp.message_default PARTITION OF stp.message DEFAULT")
     op.execute(MAKE_PARTITIONS)
     op.execute("SELECT stp.make_partitions((now() AT TIME ZONE 'UTC')::date, 3)")
@@ -529,5 +539,6 @@ def downgrade() -> None:
     for table in reversed(TABLES):
         op.drop_table(table, schema="stp")
     op.execute("DROP FUNCTION stp.make_partitions(date, integer)")
+    op.execute("DROP FUNCTION stp.refuse_truncate(text)")
     op.execute("DROP FUNCTION stp.refuse_change()")
     op.execute("DROP SEQUENCE stp.poll_id")

@@ -14,6 +14,7 @@ from tests.acceptance.program import (
     sentences,
     settings_text,
     status_of,
+    until,
 )
 
 NOWHERE = "http://127.0.0.1:9"
@@ -152,8 +153,7 @@ def test_while_a_daemon_leads_a_poll_stands_back(play, program_for):
     program = program_for(sandbox)
     with program.daemon() as daemon:
         daemon.started()
-        while not daemon.events("lease.taken"):
-            pass
+        until(lambda: daemon.events("lease.taken"), what="the lease")
 
         ended = program.call("poll")
 

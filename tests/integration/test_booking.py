@@ -152,6 +152,14 @@ def test_any_number_of_exception_items_may_stand_in_one_batch(booking):
     assert len(booking.faults()) == 30
 
 
+def test_a_new_field_in_a_batch_that_was_halved_is_remembered_too(booking):
+    change(booking.database, "ALTER TABLE stp.trade_version ADD CHECK (note IS DISTINCT FROM 'poison')")
+
+    booking.book(a_raw_message(brandNew=1), a_raw_message(tradeId="T2", note="poison"))
+
+    assert rows(booking.database, "SELECT name FROM stp.known_field") == [("brandNew",)]
+
+
 @pytest.mark.parametrize("batch_bytes", [1, 1_000_000])
 def test_a_message_that_the_database_refuses_stands_alone(database, batch_bytes):
     change(database, "ALTER TABLE stp.trade_version ADD CONSTRAINT no_poison CHECK (note IS DISTINCT FROM 'poison')")
