@@ -164,7 +164,7 @@ class FeedRuntime:
         return True
 
     def _cover_doubts(self) -> None:
-        """Mark what an earlier leader left open as in doubt, and open a gap for every doubt that has none: one commit."""
+        """Mark what an earlier leader left open as in doubt, and open a gap for each doubt without one; one commit."""
         at = self._app.clock.now()
         with self._app.open_work() as work:
             work.polls.close_stale(self.feed_id, self.lease.epoch, at)

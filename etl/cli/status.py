@@ -20,7 +20,7 @@ FEED_COLUMNS = (
     "feed", "state", "leader", "last_poll_at", "last_empty_at", "last_trade_at", "landed_unbooked", "open_exceptions",
     "open_breaks", "open_gaps", "in_doubt_polls",
 )  # fmt: skip
-DOUBT_COLUMNS = ("feed", "poll_id", "closed_at", "cause", "request_id", "doubt_from", "status", "detail")
+DOUBT_COLUMNS = ("feed", "gap_id", "poll_id", "closed_at", "cause", "request_id", "doubt_from", "status", "detail")
 JSON_COLUMNS = (*FEED_COLUMNS, "epoch", "paused_reason", "paused_until", "held_reason", "unconfirmed_assumptions")
 POLLS_SHOWN = 50
 LONG_POLLS = 10  # missed polls
@@ -73,10 +73,9 @@ def needs_of(app: App, row: Listed) -> Iterator[str]:
     """Yield what a person has to do about the feed, each with the next step."""
     name, now = row["feed"], app.clock.now()
     if row["in_doubt_polls"]:
-        yield (
-            f"feed {name}: {row['in_doubt_polls']} polls in doubt; have the vendor hand the days out again: "
-            f"stp-etl resend --feed {name} --from DAY --to DAY --reason TEXT"
-        )
+        yield f"feed {name}: {row['in_doubt_polls']} polls in doubt without a gap; the next start opens it: stp-etl run"
+    if row["open_gaps"]:
+        yield f"feed {name}: {row['open_gaps']} gaps not healed; see: stp-etl gaps list --feed {name}"
     if row["held_at"] is not None:
         yield (
             f"feed {name}: booking waits since {instant(row['held_at'])}: {row['held_reason']}; look, then: "

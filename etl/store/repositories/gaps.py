@@ -258,6 +258,11 @@ class GapRepository:
         """Write these columns of a resend."""
         self._connection.execute(update(ResendRow).where(ResendRow.id == resend_id).values(**values))
 
+    def drop_resends(self, gap_id: int, at: datetime, detail: str) -> None:
+        """End the resend under way for a gap that a person closed."""
+        statement = update(ResendRow).where(ResendRow.gap_id == gap_id, ResendRow.state.in_(IN_FLIGHT))
+        self._connection.execute(statement.values(state=ResendState.SHORT, ended_at=at, detail=detail))
+
     def requests_since(self, feed_id: int, since: datetime) -> int:
         """Return how many resends were asked for since then, for the budget."""
         statement = select(text("coalesce(sum(tries), 0)")).select_from(ResendRow)

@@ -47,6 +47,8 @@ CONDITIONS: Mapping[str, str] = MappingProxyType(
         "state": "state = :state",
         "operator": "operator = :operator",
         "since": "at >= :since",
+        "gap_id": "gap_id = :gap_id",
+        "resend_id": "resend_id = :resend_id",
     }
 )
 """What each filter asks of a row; the values are bound, never written into the statement."""
@@ -57,8 +59,10 @@ SELECT s.*, f.base_url, f.organisation, f.user_name, f.first_seen_at, f.paused_a
 FROM reporting.feed_status s JOIN stp.feed f ON f.name = s.feed JOIN stp.booker b ON b.feed_id = f.id
 """
 IN_DOUBT = """
-SELECT f.name AS feed, p.id AS poll_id, p.closed_at, p.cause, p.request_id, p.doubt_from, p.status, p.detail
-FROM stp.poll p JOIN stp.feed f ON f.id = p.feed_id WHERE p.outcome = 'in_doubt'
+SELECT f.name AS feed, p.id AS poll_id, p.closed_at, p.cause, p.request_id, p.doubt_from, p.status, p.detail,
+    p.gap_id
+FROM stp.poll p JOIN stp.feed f ON f.id = p.feed_id LEFT JOIN stp.gap g ON g.id = p.gap_id
+WHERE p.outcome = 'in_doubt' AND coalesce(g.state, 'open') NOT IN ('healed', 'closed')
 """
 EXCEPTIONS = """
 SELECT v.*, e.seen, e.last_seen_at, e.closed_at, e.closed_by, e.reason
@@ -134,6 +138,25 @@ class ListRepository:
         """Return one incident with the full exchange, or None."""
         row = self._connection.execute(text(f"{INCIDENTS} WHERE i.id = :number"), {"number": number}).mappings().first()
         return None if row is None else dict(row)
+
+    def gaps(self, feed: str | None, state: str | None, limit: int) -> list[Listed]:
+        """Return gaps, the newest first."""
+        return self._rows("SELECT * FROM reporting.gap", {"feed": feed, "state": state}, "gap_id DESC", limit)
+
+    def gap(self, number: int) -> Listed | None:
+        """Return one gap with its evidence, or None."""
+        statement = text(
+            "SELECT v.*, g.evidence FROM reporting.gap v JOIN stp.gap g ON g.id = v.gap_id WHERE g.id = :id"
+        )
+        row = self._connection.execute(statement, {"id": number}).mappings().first()
+        return None if row is None else dict(row)
+
+    def resends(
+        self, feed: str | None, limit: int, *, gap_id: int | None = None, resend_id: int | None = None
+    ) -> list[Listed]:
+        """Return resends, the newest first."""
+        given = {"feed": feed, "gap_id": gap_id, "resend_id": resend_id}
+        return self._rows("SELECT * FROM reporting.resend", given, "resend_id DESC", limit)
 
     def audit(self, feed: str | None, operator: str | None, since: datetime | None, limit: int) -> list[Listed]:
         """Return what operators did, the newest first."""

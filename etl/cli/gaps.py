@@ -1,0 +1,116 @@
+"""`stp-etl gaps`: trade dates that may lack trades, why, and what became of them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from etl.cli.context import invocation, noun
+from etl.cli.options import (
+    FeedOption,
+    FromOption,
+    LimitOption,
+    ReasonOption,
+    ToOption,
+    first_of,
+    ready_app,
+    reason_given,
+)
+from etl.cli.output import Format, FormatOption, instant, remark, show, show_card
+from etl.cli.resend import asked_window
+from etl.controls.manual import ManualRequest, open_by_hand
+from etl.domain.gaps import GapState
+from etl.errors import EtlError
+from etl.store.repositories.attention import Deed
+from etl.store.unit_of_work import UnitOfWork
+
+cli = noun("Look at gaps, open and close them.")
+LISTED = (
+    "gap_id", "feed", "cause", "from_date", "to_date", "state", "recovered", "already_known", "opened_at", "closed_at",
+    "why",
+)  # fmt: skip
+RESENDS = (
+    "resend_id", "from_date", "to_date", "requested_at", "state", "tries", "received", "recovered", "duplicates",
+    "absent", "excused", "detail",
+)  # fmt: skip
+OVER = (GapState.HEALED, GapState.CLOSED)
+GapNumber = Annotated[int, typer.Argument(help="Number of the gap.", metavar="GAP")]
+
+
+@cli.command("list", epilog="Example: stp-etl gaps list --state escalated")
+def list_gaps(
+    context: typer.Context,
+    feed: FeedOption = None,
+    state: Annotated[GapState | None, typer.Option("--state", help="Only gaps in this state.")] = None,
+    limit: LimitOption = 50,
+    fmt: FormatOption = Format.TABLE,
+) -> None:
+    """List gaps, the newest first."""
+    with ready_app(context) as app, app.open_work() as work:
+        rows = work.lists.gaps(feed, state, limit + 1)
+    show(first_of(rows, limit), LISTED, fmt)
+
+
+@cli.command("show", epilog="Example: stp-etl gaps show 3")
+def show_gap(context: typer.Context, gap: GapNumber, fmt: FormatOption = Format.TABLE) -> None:
+    """Show what was in doubt, what was asked, what came back, and why the gap is over, or not."""
+    with ready_app(context) as app, app.open_work() as work:
+        row = known_gap(work, gap)
+        resends = work.lists.resends(None, 1000, gap_id=gap)
+    if fmt is not Format.TABLE:
+        show_card(row | {"resends": resends}, fmt)
+        return
+    show_card({name: row[name] for name in row if name != "evidence"})
+    typer.echo("\nWhat made us doubt")
+    show([in_words(each) for each in row["evidence"]], ("at", "what"))
+    typer.echo("\nWhat was asked, and what came back")
+    show(resends, RESENDS)
+
+
+@cli.command(
+    "open", epilog="Example: stp-etl gaps open --feed main --from 2026-03-02 --to 2026-03-03 --reason 'break 17'"
+)
+def open_gap(
+    context: typer.Context, start: FromOption, end: ToOption, reason: ReasonOption, feed: FeedOption = None
+) -> None:
+    """Say that trades of some trade dates may be missing; the daemon asks for them and reports when they came."""
+    operator, reason = invocation(context).operator, reason_given(reason)
+    with ready_app(context) as app:
+        runtime, at = app.feed(feed), app.clock.now()
+        window = asked_window(start, end, at)
+        request = ManualRequest(runtime.name, window, operator, reason, deed="gaps open")
+        with app.open_work() as work:
+            number, _ = open_by_hand(work, runtime.feed_id, request, at)
+            work.commit()
+    remark(f"gap {number} is open; follow it with: stp-etl gaps show {number}")
+
+
+@cli.command("close", epilog="Example: stp-etl gaps close 3 --reason 'vendor confirmed by mail: no trades that day'")
+def close_gap(context: typer.Context, gap: GapNumber, reason: ReasonOption) -> None:
+    """Close a gap by hand: it is not asked for any more, and what it may have lost stays lost unless found otherwise."""
+    operator, reason = invocation(context).operator, reason_given(reason)
+    with ready_app(context) as app, app.open_work() as work:
+        row, at = known_gap(work, gap), app.clock.now()
+        if row["state"] in OVER:
+            raise EtlError(f"gap {gap} is {row['state']} since {instant(row['closed_at'])}; nothing to close")
+        work.gaps.change(gap, state=GapState.CLOSED, closed_at=at, closed_by=operator, reason=reason)
+        work.gaps.drop_resends(gap, at, f"gap closed by {operator}")
+        details = {"from": str(row["from_date"]), "to": str(row["to_date"]), "state": row["state"]}
+        work.attention.record(Deed(at, operator, "gaps close", reason, row["feed"], f"gap {gap}", details))
+        work.commit()
+    remark(f"gap {gap} is closed")
+
+
+def known_gap(work: UnitOfWork, number: int) -> dict[str, Any]:
+    """Return the gap by column, its evidence included; raise EtlError where there is none."""
+    row = work.lists.gap(number)
+    if row is None:
+        raise EtlError(f"there is no gap {number}; see: stp-etl gaps list")
+    return row
+
+
+def in_words(evidence: dict[str, Any]) -> dict[str, str]:
+    """Return one piece of evidence as a line."""
+    rest = "; ".join(f"{name} {value}" for name, value in evidence.items() if name != "at")
+    return {"at": evidence["at"], "what": rest}

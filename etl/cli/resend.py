@@ -1,0 +1,115 @@
+"""`stp-etl resend`: have the vendor hand out the trades of some trade dates again."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+from typing import Annotated, Any
+
+import typer
+
+from etl.app import App, FeedRuntime
+from etl.cli.context import invocation
+from etl.cli.options import FOUND_SOMETHING, FeedOption, FromOption, ReasonOption, ToOption, ready_app, reason_given
+from etl.cli.output import remark, show_card
+from etl.controls.manual import LONGEST_DAYS, ManualRequest, open_by_hand
+from etl.domain.gaps import AHEAD, GapState
+from etl.domain.window import Window
+from etl.errors import EtlError
+
+cli = typer.Typer(add_completion=False)
+LOOK_EVERY_S = 0.5
+OVER = (GapState.HEALED, GapState.ESCALATED, GapState.CLOSED)
+
+
+@cli.command("resend", epilog="Example: stp-etl resend --from 2026-03-02 --to 2026-03-04 --reason 'break 17' --wait")
+def resend(
+    context: typer.Context,
+    start: FromOption,
+    end: ToOption,
+    reason: ReasonOption,
+    feed: FeedOption = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say how many booked trades would come again.")
+    ] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Ask also for more days than are asked for without a word.")
+    ] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Show how it goes, and end with the counts.")] = False,
+    request_id: Annotated[
+        str | None, typer.Option("--request-id", help="The same id twice is one request; for scripts.", metavar="TEXT")
+    ] = None,
+) -> None:
+    """Ask the vendor to hand out every trade of a range of trade dates again.
+
+    What is booked already changes nothing; what was lost is booked. A running daemon does it; without one this command
+    leads the feed itself until all has come. Exit 3 when a person has to look at what came.
+    """
+    operator, reason = invocation(context).operator, reason_given(reason)
+    with ready_app(context) as app:
+        runtime, at = app.feed(feed), app.clock.now()
+        window = asked_window(start, end, at)
+        check_resend(app, runtime, window, asked=yes or dry_run)
+        with app.open_work() as work:
+            held = work.gaps.held_in(runtime.feed_id, window)
+        if dry_run:
+            remark(f"{held} booked trades of {window.start} to {window.last} would come again; nothing was asked")
+            return
+        request = ManualRequest(runtime.name, window, operator, reason, request_id)
+        with app.open_work() as work:
+            number, new = open_by_hand(work, runtime.feed_id, request, at)
+            leader = work.feeds.leader(runtime.feed_id)
+            work.commit()
+        remark(
+            f"gap {number} {'asks' if new else 'asked before'} for {window.start} to {window.last}, {held} trades held"
+        )
+        if wait or leader is None:
+            result = healed(app, runtime, number)
+            show_card({name: result[name] for name in ("gap_id", "state", "recovered", "already_known", "why")})
+            if result["state"] == GapState.ESCALATED:
+                raise typer.Exit(FOUND_SOMETHING)
+        else:
+            remark(f"{leader} leads the feed and does it; follow it with: stp-etl gaps show {number}")
+
+
+def asked_window(start: date | None, end: date | None, now: datetime) -> Window:
+    """Return the window that was asked for; a sentence for each way in which it makes no sense."""
+    if start is None or end is None:
+        raise typer.BadParameter("give the first and the last trade date: --from DAY --to DAY")
+    if end < start:
+        raise typer.BadParameter(f"--to {end} is before --from {start}")
+    latest = now.astimezone(UTC).date() + AHEAD
+    if end > latest:
+        raise typer.BadParameter(f"--to {end} is in the future; the latest trade date there can be is {latest}")
+    window = Window.of(start, end)
+    if window.days > LONGEST_DAYS:
+        raise typer.BadParameter(f"{window.days} days are too many at once; at most {LONGEST_DAYS}")
+    return window
+
+
+def check_resend(app: App, feed: FeedRuntime, window: Window, *, asked: bool) -> None:
+    """Raise EtlError for a paused feed, and for many days that nobody confirmed."""
+    if (reason := feed.paused_reason()) is not None:
+        raise EtlError(f"feed {feed.name} is paused: {reason}; resume it first: stp-etl feeds resume {feed.name}")
+    if window.days > feed.settings.resend_days_unasked and not asked:
+        with app.open_work() as work:
+            held = work.gaps.held_in(feed.feed_id, window)
+        raise typer.BadParameter(f"{window.days} days make {held} booked trades come again; add --yes to ask for them")
+
+
+def healed(app: App, feed: FeedRuntime, number: int) -> dict[str, Any]:
+    """Wait until the gap is over, doing the work where nobody else leads; return it by column."""
+    said = ""
+    while True:
+        with app.open_work() as work:
+            row = work.lists.gap(number)
+        assert row is not None
+        if row["state"] in OVER:
+            return row
+        told = f"{row['state']}, healed before {row['healed_before'] or row['from_date']}; {row['why'] or 'under way'}"
+        if told != said:
+            remark(f"gap {number}: {told}")
+            said = told
+        if feed.lead() and feed.poller.resting_s == 0:
+            feed.drain_and_book()
+            feed.healer.step()
+        app.clock.wait(app.stop, LOOK_EVERY_S)
