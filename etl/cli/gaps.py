@@ -68,9 +68,7 @@ def show_gap(context: typer.Context, gap: GapNumber, fmt: FormatOption = Format.
     show(resends, RESENDS)
 
 
-@cli.command(
-    "open", epilog="Example: stp-etl gaps open --feed main --from 2026-03-02 --to 2026-03-03 --reason 'break 17'"
-)
+@cli.command("open", epilog="Example: stp-etl gaps open --feed main --from 2026-03-02 --to 2026-03-03 --reason 'br 17'")
 def open_gap(
     context: typer.Context, start: FromOption, end: ToOption, reason: ReasonOption, feed: FeedOption = None
 ) -> None:
@@ -86,9 +84,9 @@ def open_gap(
     remark(f"gap {number} is open; follow it with: stp-etl gaps show {number}")
 
 
-@cli.command("close", epilog="Example: stp-etl gaps close 3 --reason 'vendor confirmed by mail: no trades that day'")
+@cli.command("close", epilog="Example: stp-etl gaps close 3 --reason 'vendor confirmed: no trades that day'")
 def close_gap(context: typer.Context, gap: GapNumber, reason: ReasonOption) -> None:
-    """Close a gap by hand: it is not asked for any more, and what it may have lost stays lost unless found otherwise."""
+    """Close a gap by hand: it is not asked for any more, and what it may have lost may stay lost."""
     operator, reason = invocation(context).operator, reason_given(reason)
     with ready_app(context) as app, app.open_work() as work:
         row, at = known_gap(work, gap), app.clock.now()

@@ -53,7 +53,7 @@ COUNTS = text(f"""
 WITH {CAME}, {HELD}, of_the_days AS (
     SELECT c.state, c.event FROM came c
     JOIN stp.trade t ON (t.feed_id, t.trade_id) = (:feed_id, c.trade_id)
-    JOIN stp.trade_version v USING (feed_id, trade_id, version)
+    JOIN stp.trade_version v ON (v.feed_id, v.trade_id, v.version) = (t.feed_id, t.trade_id, t.version)
     WHERE v.trade_date BETWEEN :first AND :last
 )
 SELECT (SELECT count(*) FROM of_the_days) AS received,
@@ -190,9 +190,12 @@ class GapRepository:
         return None if row is None else dict(row)
 
     def seen_unreadable(self, feed_id: int, sha256: str, since: datetime) -> bool:
-        """Return whether the same unreadable bytes made us doubt before."""
-        statement = select(GapRow.id).where(
-            GapRow.feed_id == feed_id, GapRow.opened_at >= since, GapRow.evidence.contains([{"unreadable": sha256}])
+        """Return whether the same unreadable bytes made us doubt before, and a resend was asked for because of them."""
+        statement = (
+            select(GapRow.id)
+            .join(ResendRow, ResendRow.gap_id == GapRow.id)
+            .where(GapRow.feed_id == feed_id, GapRow.opened_at >= since)
+            .where(GapRow.evidence.contains([{"unreadable": sha256}]))
         )
         return self._connection.execute(statement.limit(1)).first() is not None
 

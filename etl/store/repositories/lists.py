@@ -156,7 +156,7 @@ class ListRepository:
     ) -> list[Listed]:
         """Return resends, the newest first."""
         given = {"feed": feed, "gap_id": gap_id, "resend_id": resend_id}
-        return self._rows("SELECT * FROM reporting.resend", given, "resend_id DESC", limit)
+        return self._rows("SELECT * FROM reporting.resend", given, "resend_id" if gap_id else "resend_id DESC", limit)
 
     def audit(self, feed: str | None, operator: str | None, since: datetime | None, limit: int) -> list[Listed]:
         """Return what operators did, the newest first."""
