@@ -59,7 +59,7 @@ def test_the_demo_books_all_six_types_and_proves_it_twice(place):
 
 
 def test_the_database_of_a_demo_stays_and_can_be_asked(place):
-    demo(place)
+    demo(place, trades=60)
     server = EmbeddedPostgres(place / "var" / "postgres")
     assert not (server.data_dir / "postmaster.pid").exists()
 

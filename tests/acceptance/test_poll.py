@@ -63,9 +63,8 @@ def test_law_7_a_page_that_comes_twice_changes_nothing(play, program_for, databa
 def test_a_drain_that_ends_in_doubt_exits_3_and_is_never_forgotten(play, program_for, database, fault, cause):
     sandbox = play(trades=60)
     sandbox.control.plan({"fault": fault, "nth": 2, "non_empty": "true"})
-    program = program_for(sandbox)
 
-    ended = program.call("poll", "--format", "json")
+    ended = program_for(sandbox).call("poll", "--format", "json")
 
     assert ended.returncode == 3
     row = polled(ended)
@@ -74,9 +73,19 @@ def test_a_drain_that_ends_in_doubt_exits_3_and_is_never_forgotten(play, program
     assert "trades may have been handed out and lost; see: stp-etl status" in ended.stderr
     assert len(booked(database)) >= 50
     assert (status_of(database)["state"], status_of(database)["in_doubt_polls"]) == ("in_doubt", 1)
+
+
+def test_a_poll_in_doubt_is_shown_by_status_which_exits_3(play, program_for):
+    sandbox = play(trades=60)
+    sandbox.control.plan("close_after")
+    program = program_for(sandbox)
+    program.call("poll")
+
     status = program.call("status")
+
     assert status.returncode == 3
     assert "1 polls in doubt" in status.stderr
+    assert "the connection was lost before the answer was whole" in status.stdout
 
 
 @pytest.mark.parametrize(
