@@ -122,6 +122,7 @@ class FeedRuntime:
             work.feeds.say_unconfirmed(self.feed_id, unconfirmed(settings))
             work.commit()
         self.lease = Lease(app.database, app.clock, self.feed_id, identity.lock_key)
+        self._covered_epoch = 0  # of which the doubts of earlier leaders have their gaps
         self.vendor = VendorClient(endpoint_of(settings), app.clock, new_id)
         self.landed = Event()
         self.poller = Poller(
@@ -155,13 +156,19 @@ class FeedRuntime:
 
     def lead(self) -> bool:
         """Try to lead the feed; return whether we do. A new leader marks what the one before left open as in doubt."""
-        if self.lease.held:
+        if self.leads:
             return True
         if not self.lease.take():
             return False
         self._cover_doubts()
+        self._covered_epoch = self.lease.epoch
         log.info("lease.taken", feed=self.name, epoch=self.lease.epoch)
         return True
+
+    @property
+    def leads(self) -> bool:
+        """Whether we lead the feed and know what the leader before left in doubt."""
+        return self.lease.held and self._covered_epoch == self.lease.epoch
 
     def _cover_doubts(self) -> None:
         """Mark what an earlier leader left open as in doubt, and open a gap for each doubt without one; one commit."""

@@ -71,7 +71,7 @@ class HealJob:
     def __call__(self) -> Mapping[str, int]:
         """Take the gaps one step further; return the counts of what ended."""
         feed = self._feed
-        if not feed.lease.held or feed.paused_reason() is not None:
+        if not feed.leads or feed.paused_reason() is not None:
             return {}
         done = feed.healer.step()
         with self._open_work() as work:

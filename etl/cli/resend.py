@@ -14,7 +14,7 @@ from etl.cli.output import remark, show_card
 from etl.controls.manual import LONGEST_DAYS, ManualRequest, open_by_hand
 from etl.domain.gaps import AHEAD, GapState
 from etl.domain.window import Window
-from etl.errors import EtlError
+from etl.errors import EtlError, TransientError
 
 cli = typer.Typer(add_completion=False)
 LOOK_EVERY_S = 0.5
@@ -48,27 +48,30 @@ def resend(
     with ready_app(context) as app:
         runtime, at = app.feed(feed), app.clock.now()
         window = asked_window(start, end, at)
-        check_resend(app, runtime, window, asked=yes or dry_run)
-        with app.open_work() as work:
-            held = work.gaps.held_in(runtime.feed_id, window)
+        held = check_resend(app, runtime, window, asked=yes or dry_run)
         if dry_run:
             remark(f"{held} booked trades of {window.start} to {window.last} would come again; nothing was asked")
             return
         request = ManualRequest(runtime.name, window, operator, reason, request_id)
         with app.open_work() as work:
             number, new = open_by_hand(work, runtime.feed_id, request, at)
-            leader = work.feeds.leader(runtime.feed_id)
             work.commit()
-        remark(
-            f"gap {number} {'asks' if new else 'asked before'} for {window.start} to {window.last}, {held} trades held"
-        )
-        if wait or leader is None:
-            result = healed(app, runtime, number)
-            show_card({name: result[name] for name in ("gap_id", "state", "recovered", "already_known", "why")})
-            if result["state"] == GapState.ESCALATED:
-                raise typer.Exit(FOUND_SOMETHING)
-        else:
-            remark(f"{leader} leads the feed and does it; follow it with: stp-etl gaps show {number}")
+        asks = "asks" if new else "asked before"
+        remark(f"gap {number} {asks} for {window.start} to {window.last}, {held} trades held")
+        follow(app, runtime, number, wait=wait)
+
+
+def follow(app: App, runtime: FeedRuntime, number: int, *, wait: bool) -> None:
+    """Leave the gap to whoever leads the feed; heal it here where nobody does, or look on where that is wanted."""
+    if not wait and not runtime.lead():
+        with app.open_work() as work:
+            leader = work.feeds.leader(runtime.feed_id)
+        remark(f"{leader} leads the feed and does it; follow it with: stp-etl gaps show {number}")
+        return
+    result = healed(app, runtime, number)
+    show_card({name: result[name] for name in ("gap_id", "state", "recovered", "already_known", "why")})
+    if result["state"] == GapState.ESCALATED:
+        raise typer.Exit(FOUND_SOMETHING)
 
 
 def asked_window(start: date | None, end: date | None, now: datetime) -> Window:
@@ -86,14 +89,15 @@ def asked_window(start: date | None, end: date | None, now: datetime) -> Window:
     return window
 
 
-def check_resend(app: App, feed: FeedRuntime, window: Window, *, asked: bool) -> None:
-    """Raise EtlError for a paused feed, and for many days that nobody confirmed."""
+def check_resend(app: App, feed: FeedRuntime, window: Window, *, asked: bool) -> int:
+    """Return how many trades of the window we hold; an error for a paused feed, and for many days nobody confirmed."""
     if (reason := feed.paused_reason()) is not None:
         raise EtlError(f"feed {feed.name} is paused: {reason}; resume it first: stp-etl feeds resume {feed.name}")
+    with app.open_work() as work:
+        held = work.gaps.held_in(feed.feed_id, window)
     if window.days > feed.settings.resend_days_unasked and not asked:
-        with app.open_work() as work:
-            held = work.gaps.held_in(feed.feed_id, window)
         raise typer.BadParameter(f"{window.days} days make {held} booked trades come again; add --yes to ask for them")
+    return held
 
 
 def healed(app: App, feed: FeedRuntime, number: int) -> dict[str, Any]:
@@ -106,10 +110,18 @@ def healed(app: App, feed: FeedRuntime, number: int) -> dict[str, Any]:
         if row["state"] in OVER:
             return row
         told = f"{row['state']}, healed before {row['healed_before'] or row['from_date']}; {row['why'] or 'under way'}"
+        try:
+            heal(feed)
+        except TransientError as error:
+            told = f"{told}; {error}"
         if told != said:
             remark(f"gap {number}: {told}")
             said = told
-        if feed.lead() and feed.poller.resting_s == 0:
-            feed.drain_and_book()
-            feed.healer.step()
         app.clock.wait(app.stop, LOOK_EVERY_S)
+
+
+def heal(feed: FeedRuntime) -> None:
+    """Do what the daemon would, once, where it does not."""
+    if feed.lead() and feed.poller.resting_s == 0 and feed.paused_reason() is None:
+        feed.drain_and_book()
+        feed.healer.step()

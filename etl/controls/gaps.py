@@ -9,14 +9,16 @@ import structlog
 
 from etl.clock import Clock
 from etl.controls.resend import Ended, HealedFeed, Resender
-from etl.domain.gaps import GapCause, GapState, ResendState
+from etl.domain.gaps import MARGIN, GapCause, GapState, ResendState
 from etl.domain.window import Window
-from etl.store.repositories.gaps import Gap, Resend
+from etl.errors import TransientError
+from etl.store.repositories.gap_words import Gap, Resend
 from etl.store.unit_of_work import OpenWork, UnitOfWork
 
 TRIES = 3
 BUDGET_PAUSE = timedelta(hours=1)
-AGAIN_AFTER_S = 5.0  # a request whose answer nobody saw
+AGAIN_AFTER_S = 5.0  # a request whose answer nobody saw; doubled each time
+AGAIN_AT_LATEST_S = 600.0
 
 log = structlog.get_logger()
 
@@ -26,7 +28,7 @@ class Healer:
 
     def __init__(self, feed: HealedFeed, resender: Resender, open_work: OpenWork, clock: Clock) -> None:
         self._feed, self._resender, self._open_work, self._clock = feed, resender, open_work, clock
-        self._not_again_before = 0.0
+        self._pause_s = self._not_again_before = 0.0
         self.wants_proof = True
         """Whether the end of the next drain will be cited, so that even an idle empty answer is kept."""
 
@@ -35,66 +37,71 @@ class Healer:
 
         Returns the counts of what ended. Raises FenceLostError where another instance leads the feed.
         """
+        now = self._clock.now()
         with self._open_work() as work:
             resend = work.gaps.in_flight(self._feed.feed_id)
             gaps = work.gaps.unfinished(self._feed.feed_id)
             empty_at = work.polls.last_empty_at(self._feed.feed_id)
+            ghost = self._ghost_about(work)
         self.wants_proof = resend is not None or bool(gaps)
         if resend is not None:
-            return self._follow(resend)
-        now = self._clock.now()
+            return self._follow(resend) if self._clock.monotonic() >= self._not_again_before else {}
         for gap in gaps:
             if gap.left is None:
-                self._heal(gap)
-                return {"healed": 1}
+                return {"healed": self._heal(gap)}
             polled_well = empty_at is not None and empty_at > gap.doubted_at
-            if now < gap.not_before or not (polled_well or gap.cause == GapCause.OPERATOR):
+            if ghost or now < gap.not_before or not (polled_well or gap.cause == GapCause.OPERATOR):
                 self._say_waiting(gap)
-            elif self._may_ask(gap):
-                self._ask(gap, gap.left)
-                return {"asked": 1}
+            elif self._reaches_back(gap) and self._may_ask(gap):
+                return {"asked": self._ask(gap, gap.left)}
         return {}
 
     def _follow(self, resend: Resend) -> Mapping[str, int]:
-        match resend.state:
-            case ResendState.SENDING | ResendState.AMBIGUOUS:  # sending: by a process that ended before the answer
-                if self._clock.monotonic() >= self._not_again_before:
-                    self._not_again_before = self._clock.monotonic() + AGAIN_AFTER_S
-                    self._resender.send_again(resend)
-                return {}
-            case ResendState.ACCEPTED | ResendState.DRAINING:
-                with self._open_work() as work:
-                    ended = self._resender.follow(work, resend)
-                return {} if ended is None else self._end(resend, ended)
-            case _:
-                return {}
+        if resend.state in (ResendState.SENDING, ResendState.AMBIGUOUS):  # sending: by a process that ended before
+            self._judge(resend, self._resender.send_again(resend))
+            return {}
+        with self._open_work() as work:
+            ended = self._resender.follow(work, resend)
+        return {} if ended is None else self._end(resend, ended)
 
     def _end(self, resend: Resend, ended: Ended) -> Mapping[str, int]:
         """Write how the resend ended, and what that means for its gap."""
-        excused, unexplained = 0, list[str]()
+        excused, unexplained = dict[str, str](), list[str]()
         with self._open_work() as work:
             gap = self._gap_of(work, resend)
-            asked = [] if gap is None else work.gaps.last_of(gap.id, resend.window)
-        if ended.counts is not None and ended.counts.absent and len(asked) >= TRIES:
-            excused, unexplained = self._resender.excused(resend)
+            earlier = [] if gap is None else work.gaps.last_of(gap.id, resend.window)[:-1]
+        counts = ended.counts
+        if counts is not None and counts.absent and sum(each.absent > 0 for each in earlier) + 1 >= TRIES:
+            excused, unexplained = self._ask_absent(resend)
             if not unexplained:
-                ended = Ended(ResendState.COMPLETE, f"{excused} trades are Verified no more", ended.counts)
+                detail = f"{len(excused)} trades are Verified no more"
+                ended = Ended(ResendState.COMPLETE, detail, counts, ended.proof_poll_id)
         with self._open_work() as work:
             work.feeds.hold_fence(self._feed.feed_id, self._resender.epoch())
-            counts = ended.counts
+            if gap is not None and not work.gaps.hold(gap):
+                return {}  # a person closed it just now
             work.gaps.change_resend(
-                resend.id, state=ended.state, detail=ended.detail, ended_at=self._clock.now(), excused=excused,
-                received=counts.received if counts else 0, recovered=counts.recovered if counts else 0,
-                duplicates=counts.duplicates if counts else 0, absent=counts.absent - excused if counts else 0,
+                resend.id, state=ended.state, detail=ended.detail, ended_at=self._clock.now(), excused=len(excused),
+                proof_poll_id=ended.proof_poll_id, received=counts.received if counts else 0,
+                recovered=counts.recovered if counts else 0, duplicates=counts.duplicates if counts else 0,
+                absent=counts.absent - len(excused) if counts else 0,
             )  # fmt: skip
+            self._resender.say_excused(work, resend, excused)
             if gap is not None:
-                self._move_on(work, gap, resend, ended, earlier=asked[:-1], unexplained=unexplained)
+                self._move_on(work, gap, resend, ended, earlier=earlier, unexplained=unexplained)
             work.commit()
         log.info(
             "resend.ended", feed=self._feed.name, resend_id=resend.id, state=ended.state, detail=ended.detail,
             recovered=counts.recovered if counts else 0,
         )  # fmt: skip
         return {"resends_ended": 1, "recovered": counts.recovered if counts else 0}
+
+    def _ask_absent(self, resend: Resend) -> tuple[dict[str, str], list[str]]:
+        try:
+            return self._resender.ask_absent(resend)
+        except TransientError:
+            self._pause()
+            raise
 
     def _move_on(
         self, work: UnitOfWork, gap: Gap, resend: Resend, ended: Ended, *, earlier: list[Resend], unexplained: list[str]
@@ -104,7 +111,10 @@ class Healer:
         if counts is not None:
             work.gaps.count(gap.id, recovered=counts.recovered, already_known=counts.duplicates)
         if unexplained:
-            self._escalate(work, gap, f"{', '.join(unexplained[:10])} did not come again, and are said to be Verified")
+            names = ", ".join(unexplained[:10]) + (f" and {len(unexplained) - 10} more" if unexplained[10:] else "")
+            self._escalate(
+                work, gap, f"did not come again, and the vendor does not say that they stopped being Verified: {names}"
+            )
         elif ended.state is not ResendState.COMPLETE:
             pause_s = self._feed.ghost_s if counts is None else self._feed.eligible_after_s
             work.gaps.change(
@@ -117,31 +127,42 @@ class Healer:
         else:
             work.gaps.change(gap.id, healed_before=resend.window.end, state=GapState.OPEN, why=None)
 
-    def _ask(self, gap: Gap, left: Window) -> None:
-        """Write the request down, then send it."""
+    def _ask(self, gap: Gap, left: Window) -> int:
+        """Write the request down, then send it; return how many were sent."""
         with self._open_work() as work:
             work.feeds.hold_fence(self._feed.feed_id, self._resender.epoch())
+            work.gaps.lock(self._feed.feed_id)
+            if self._ghost_about(work) or not work.gaps.hold(gap):
+                return 0
             window = self._next_days(work, left)
             work.gaps.change(gap.id, state=GapState.RESENDING, why=None)
-            reason = f"gap {gap.id}: {gap.cause}"
-            resend = work.gaps.request(gap, window, at=self._clock.now(), by="stp-etl", reason=reason)
+            by, reason = work.gaps.asked_by(gap)
+            resend = work.gaps.request(gap, window, at=self._clock.now(), by=by, reason=reason)
             work.commit()
-        self._resender.send(resend)
-        self._judge_refusal(gap, resend)
+        self._judge(resend, self._resender.send(resend))
+        return 1
 
-    def _judge_refusal(self, gap: Gap, resend: Resend) -> None:
+    def _judge(self, resend: Resend, state: ResendState) -> None:
         """Escalate a refusal; a 404 means that there is nothing only where we hold nothing, and it came twice (A12)."""
+        if state is ResendState.AMBIGUOUS:
+            self._pause()
+            return
+        self._pause_s = 0.0
+        if state is ResendState.ACCEPTED:
+            return
         with self._open_work() as work:
-            asked = work.gaps.last_of(gap.id, resend.window)
-            if not asked or asked[-1].state not in (ResendState.REFUSED, ResendState.SHORT):
-                return
             work.feeds.hold_fence(self._feed.feed_id, self._resender.epoch())
+            gap = self._gap_of(work, resend)
+            if gap is None or not work.gaps.hold(gap):
+                return
+            asked = work.gaps.last_of(gap.id, resend.window)
             held, now = work.gaps.held_in(self._feed.feed_id, resend.window), self._clock.now()
-            if asked[-1].state == ResendState.REFUSED or held:
-                detail = asked[-1].detail or "no reason given"
-                if held and asked[-1].state == ResendState.SHORT:
-                    detail = f"404 although we hold {held} trades of these days"
-                self._escalate(work, gap, f"the vendor refused resend {resend.id}: {detail}")
+            if state is ResendState.REFUSED:
+                self._escalate(
+                    work, gap, f"the vendor refused resend {resend.id}: {asked[-1].detail or 'no reason given'}"
+                )
+            elif held:
+                self._escalate(work, gap, f"resend {resend.id}: 404 although we hold {held} trades of these days")
             elif _asked_before(asked[:-1], now, self._feed.ghost_s):
                 work.gaps.change_resend(resend.id, state=ResendState.COMPLETE, detail="404 twice, and we hold none")
                 work.gaps.change(gap.id, healed_before=resend.window.end, state=GapState.OPEN, why=None)
@@ -150,6 +171,28 @@ class Healer:
                 why = "404: nothing in these days, perhaps; they are asked for twice"
                 work.gaps.change(gap.id, state=GapState.WAITING, not_before=now + pause, why=why)
             work.commit()
+
+    def _pause(self) -> None:
+        """Let the vendor rest before the same is asked again, longer each time."""
+        self._pause_s = min(max(AGAIN_AFTER_S, self._pause_s * 2), AGAIN_AT_LATEST_S)
+        self._not_again_before = self._clock.monotonic() + self._pause_s
+
+    def _reaches_back(self, gap: Gap) -> bool:
+        """Return whether the gap holds the oldest trade date of the drains that broke off; widen it where it does not.
+
+        Their pages may have been booked only after the doubt, and the lost one may have been as old.
+        """
+        if gap.cause != GapCause.IN_DOUBT:
+            return True
+        with self._open_work() as work:
+            oldest, booked = work.gaps.oldest_of(gap)
+            if not booked or oldest is None or oldest - MARGIN >= gap.from_date:
+                return booked
+            work.feeds.hold_fence(self._feed.feed_id, self._resender.epoch())
+            if work.gaps.hold(gap):
+                work.gaps.change(gap.id, from_date=oldest - MARGIN, healed_before=None)
+                work.commit()
+        return False
 
     def _next_days(self, work: UnitOfWork, left: Window) -> Window:
         """Return the days to ask for next: few at once, but all days in a row of which we hold nothing together."""
@@ -170,28 +213,40 @@ class Healer:
             spent = work.gaps.requests_since(self._feed.feed_id, now - timedelta(days=1))
             if spent < self._feed.budget_per_day:
                 return True
+            if not work.gaps.hold(gap):
+                return False
             why = f"the budget of {self._feed.budget_per_day} resends a day is used up; tried again every hour"
             work.gaps.change(gap.id, not_before=now + BUDGET_PAUSE, state=GapState.WAITING, why=why)
             work.commit()
         log.error("gap.budget_used_up", feed=self._feed.name, gap_id=gap.id, spent=spent)
         return False
 
-    def _heal(self, gap: Gap) -> None:
+    def _heal(self, gap: Gap) -> int:
+        """Say that all days have come again; return 0 where the gap was widened or closed meanwhile."""
         with self._open_work() as work:
             work.feeds.hold_fence(self._feed.feed_id, self._resender.epoch())
+            if not work.gaps.hold(gap):
+                return 0
             work.gaps.change(gap.id, state=GapState.HEALED, closed_at=self._clock.now(), why=None)
             work.commit()
         log.info("gap.healed", feed=self._feed.name, gap_id=gap.id)
+        return 1
 
     def _escalate(self, work: UnitOfWork, gap: Gap, why: str) -> None:
         work.gaps.change(gap.id, state=GapState.ESCALATED, why=why)
         log.error("gap.escalated", feed=self._feed.name, gap_id=gap.id, why=why)
 
+    def _ghost_about(self, work: UnitOfWork) -> bool:
+        """Return whether a request that we gave up on may still be executed, and swallow what comes again (A22)."""
+        since = self._clock.now() - timedelta(seconds=self._feed.ghost_s)
+        return work.gaps.doubt_since(self._feed.feed_id, since) is not None
+
     def _say_waiting(self, gap: Gap) -> None:
         if gap.state == GapState.OPEN:
             with self._open_work() as work:
-                work.gaps.change(gap.id, state=GapState.WAITING)
-                work.commit()
+                if work.gaps.hold(gap):
+                    work.gaps.change(gap.id, state=GapState.WAITING)
+                    work.commit()
 
     def _gap_of(self, work: UnitOfWork, resend: Resend) -> Gap | None:
         """Return the gap of a resend; None when a person closed it meanwhile."""
@@ -199,5 +254,9 @@ class Healer:
 
 
 def _asked_before(earlier: list[Resend], now: datetime, ghost_s: float) -> bool:
-    """Return whether the same days were asked for before, so long ago that no ghost is left of that time (A22)."""
-    return any((now - resend.requested_at).total_seconds() >= ghost_s for resend in earlier)
+    """Return whether the same days were asked for before, so long ago that no ghost is left of that time (A22).
+
+    Only what ended well counts, and a 404 (never accepted); a resend whose answers were lost says nothing.
+    """
+    well = [each for each in earlier if each.state == ResendState.COMPLETE or each.accepted_at is None]
+    return any((now - each.requested_at).total_seconds() >= ghost_s for each in well)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, time, timedelta
 from typing import Any, Protocol
 
@@ -15,7 +15,7 @@ from etl.domain.gaps import ResendState
 from etl.domain.payload import decode
 from etl.domain.trade import Rejected
 from etl.errors import TransientError, VendorRefusedError
-from etl.store.repositories.gaps import Counts, Proof, Resend
+from etl.store.repositories.gap_words import Counts, Proof, Resend
 from etl.store.unit_of_work import OpenWork, UnitOfWork
 from etl.vendor.feed import ResendAnswer, ResendOutcome, VendorReply
 
@@ -61,6 +61,7 @@ class Ended(msgspec.Struct, frozen=True):
     state: ResendState
     detail: str
     counts: Counts | None = None
+    proof_poll_id: int | None = None
 
 
 class Resender:
@@ -72,8 +73,11 @@ class Resender:
         self._feed, self._vendor, self._open_work = feed, vendor, open_work
         self._clock, self.epoch = clock, epoch
 
-    def send(self, resend: Resend) -> None:
-        """Send the request that is written down, and write what the vendor said. It may be sent twice: same effect."""
+    def send(self, resend: Resend) -> ResendState:
+        """Send the request that is written down, and write what the vendor said. It may be sent twice: same effect.
+
+        Returns the state that the resend is in now.
+        """
         window = resend.window
         start = datetime.combine(window.start, time(), UTC)
         end = datetime.combine(window.last, LAST_MILLISECOND, UTC)
@@ -86,7 +90,9 @@ class Resender:
         with self._open_work() as work:
             work.feeds.hold_fence(self._feed.feed_id, self.epoch())
             if state is ResendState.ACCEPTED:
-                values |= {"accepted_at": self._clock.now(), "held_seq": work.gaps.change_seq()}
+                values["accepted_at"] = self._clock.now()
+            if answer.outcome is ResendOutcome.NOT_SENT:
+                values["tries"] = resend.tries - 1  # no part of the budget
             if state in (ResendState.REFUSED, ResendState.SHORT):
                 values["ended_at"] = self._clock.now()
             work.gaps.change_resend(resend.id, **values)
@@ -95,15 +101,17 @@ class Resender:
         log.info(
             "resend.sent", feed=self._feed.name, resend_id=resend.id, gap_id=resend.gap_id, state=state,
             from_date=window.start.isoformat(), to_date=window.last.isoformat(), status=answer.status,
+            detail=answer.detail,
         )  # fmt: skip
+        return state
 
-    def send_again(self, resend: Resend) -> None:
+    def send_again(self, resend: Resend) -> ResendState:
         """Send a request again whose answer nobody has seen."""
         with self._open_work() as work:
             work.feeds.hold_fence(self._feed.feed_id, self.epoch())
             work.gaps.change_resend(resend.id, state=ResendState.SENDING, tries=resend.tries + 1)
             work.commit()
-        self.send(msgspec.structs.replace(resend, tries=resend.tries + 1))
+        return self.send(msgspec.structs.replace(resend, tries=resend.tries + 1))
 
     def follow(self, work: UnitOfWork, resend: Resend) -> Ended | None:
         """Return how an accepted resend ended, or None while it is under way."""
@@ -117,32 +125,36 @@ class Resender:
             return None
         counts = work.gaps.counts(resend, proof.poll_id)
         if counts.absent == 0:
-            return Ended(ResendState.COMPLETE, f"proven by poll {proof.poll_id}", counts)
+            return Ended(ResendState.COMPLETE, f"proven by poll {proof.poll_id}", counts, proof.poll_id)
         detail = f"{counts.absent} of {counts.held} trades that we held did not come again"
-        return Ended(ResendState.SHORT, detail, counts)
+        return Ended(ResendState.SHORT, detail, counts, proof.poll_id)
 
-    def excused(self, resend: Resend) -> tuple[int, list[str]]:
-        """Ask for the absent trades by id; return how many are no longer Verified, and those that stay unexplained.
+    def ask_absent(self, resend: Resend) -> tuple[dict[str, str], list[str]]:
+        """Ask for the absent trades by id: return the status of those that are Verified no more, and all the others.
 
-        Each of the first gets a `status` break: it stopped counting at the vendor, and a person should know.
+        Raises TransientError when the vendor does not answer: a failed question is not an answer (law 10).
         """
         with self._open_work() as work:
             proof = self._proof(work, resend)
-            absent = work.gaps.absent(resend, proof.poll_id, MOST_ASKED_BY_ID) if proof else []
-        found, unexplained = 0, []
+            absent = work.gaps.absent(resend, proof.poll_id, MOST_ASKED_BY_ID + 1) if proof else []
+        if len(absent) > MOST_ASKED_BY_ID:
+            return {}, absent
+        excused, unexplained = dict[str, str](), list[str]()
         for trade_id in absent:
             status = self._status_of(trade_id)
             if status is None or status.lower() == "verified":
                 unexplained.append(trade_id)
-                continue
-            found += 1
-            at = self._clock.now()
+            else:
+                excused[trade_id] = status
+        return excused, unexplained
+
+    def say_excused(self, work: UnitOfWork, resend: Resend, excused: Mapping[str, str]) -> None:
+        """Open a `status` break for each trade that the vendor says is Verified no more: a person should know."""
+        at = self._clock.now()
+        for trade_id, status in excused.items():
             evidence = {"at": at.isoformat(), "resend_id": resend.id, "status": status}
             comment = f"the vendor says {status}; found because it did not come again"
-            with self._open_work() as work:
-                work.attention.found(self._feed.feed_id, "status", trade_id, comment=comment, evidence=evidence, at=at)
-                work.commit()
-        return found, unexplained
+            work.attention.found(self._feed.feed_id, "status", trade_id, comment=comment, evidence=evidence, at=at)
 
     def _proof(self, work: UnitOfWork, resend: Resend) -> Proof | None:
         assert resend.accepted_at is not None
@@ -153,7 +165,7 @@ class Resender:
         """Return the vendor's word about one trade; None where it gives none (a 404 proves nothing, law 10)."""
         try:
             reply = self._vendor.trade(trade_id)
-        except (TransientError, VendorRefusedError) as error:
+        except VendorRefusedError as error:
             log.warning("resend.question_failed", feed=self._feed.name, trade_id=trade_id, error=str(error))
             return None
         payload = decode(reply.body) if reply.status == 200 else None

@@ -31,6 +31,7 @@ def open_gap(work: UnitOfWork, feed_id: int, doubted: Doubted, *, at: datetime, 
 
     The same unreadable bytes a second time: a resend brings them again, so the gap waits for a person.
     """
+    work.gaps.lock(feed_id)
     doubt = work.gaps.doubt(feed_id, doubted.poll_id, at)
     lateness = work.gaps.lateness_days(feed_id, (at - REMEMBER_LATENESS).date())
     window = window_of(msgspec.structs.replace(doubt, lateness_days=lateness))
@@ -51,8 +52,11 @@ def open_gap(work: UnitOfWork, feed_id: int, doubted: Doubted, *, at: datetime, 
     work.gaps.cover(doubted.poll_id, gap_id)
     if poison:
         why = "the vendor sent the same unreadable bytes again; another resend would bring them once more"
-        work.gaps.change(gap_id, state=GapState.ESCALATED, why=why)
-        log.error("gap.escalated", gap_id=gap_id, why=why)
+        resend = work.gaps.in_flight(feed_id)
+        for each in {gap_id} if resend is None else {gap_id, resend.gap_id}:
+            work.gaps.change(each, state=GapState.ESCALATED, why=why)
+            work.gaps.drop_resends(each, at, why)
+            log.error("gap.escalated", gap_id=each, why=why)
     log.warning(
         "gap.opened", gap_id=gap_id, poll_id=doubted.poll_id, cause=doubted.cause,
         from_date=window.start.isoformat(), to_date=window.last.isoformat(),

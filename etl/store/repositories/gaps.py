@@ -6,130 +6,29 @@ from collections.abc import Mapping
 from datetime import date, datetime
 from typing import Any
 
-import msgspec
 from sqlalchemy import Connection, func, insert, select, text, update
 
 from etl.domain.gaps import Doubt, GapCause, GapState, ResendState
 from etl.domain.window import Window
+from etl.store.repositories.gap_words import (
+    ABSENT,
+    COUNTS,
+    DOUBT_SINCE,
+    HELD_IN,
+    LATENESS,
+    OLDEST_LANDED,
+    OLDEST_OF_GAP,
+    PROOF,
+    Counts,
+    Gap,
+    Proof,
+    Resend,
+)
 from etl.store.rows.gap import GapRow, ResendRow
 from etl.store.rows.poll import PollRow
 
 UNFINISHED = (GapState.OPEN, GapState.WAITING, GapState.RESENDING)
 IN_FLIGHT = (ResendState.SENDING, ResendState.ACCEPTED, ResendState.AMBIGUOUS, ResendState.DRAINING)
-
-OLDEST_LANDED = text("""
-SELECT min(v.trade_date) FROM stp.message m
-JOIN stp.trade_version v ON (v.feed_id, v.trade_id, v.version) = (m.feed_id, m.trade_id, m.version)
-WHERE m.feed_id = :feed_id AND m.poll_id BETWEEN :first AND :last AND m.opened_at >= :since
-""")
-LATENESS = text("""
-SELECT coalesce(max(stp.trade_day(landed_at) - trade_date), 0) FROM stp.trade_version
-WHERE feed_id = :feed_id AND version = 1 AND trade_date >= CAST(:since AS date)
-""")
-# A drain counts when every request of it was sent late enough, it ended proven-empty, and all of it is booked.
-PROOF = text("""
-SELECT e.id, f.id AS first_poll_id, f.opened_at FROM stp.poll e
-JOIN stp.poll f ON f.id = e.drain_id
-WHERE e.feed_id = :feed_id AND e.outcome = 'empty' AND f.opened_at >= :eligible_at
-  AND NOT EXISTS (SELECT FROM stp.unbooked u WHERE u.feed_id = :feed_id AND u.poll_id <= e.id)
-ORDER BY e.id LIMIT 1
-""")
-DOUBT_SINCE = text("""
-SELECT id FROM stp.poll WHERE feed_id = :feed_id AND outcome = 'in_doubt' AND closed_at >= :since ORDER BY id LIMIT 1
-""")
-CAME = """
-came AS (
-    SELECT m.trade_id, m.state, m.event FROM stp.message m
-    JOIN stp.poll p ON p.id = m.poll_id
-    WHERE m.feed_id = :feed_id AND p.opened_at >= :accepted_at AND p.id <= :proof_poll_id
-      AND m.opened_at >= :accepted_at AND m.trade_id IS NOT NULL
-)"""
-HELD = """
-held AS (
-    SELECT v.trade_id FROM stp.trade t JOIN stp.trade_version v USING (feed_id, trade_id, version)
-    WHERE t.feed_id = :feed_id AND v.trade_date BETWEEN :first AND :last AND v.live AND v.change_seq <= :held_seq
-)"""
-COUNTS = text(f"""
-WITH {CAME}, {HELD}, of_the_days AS (
-    SELECT c.state, c.event FROM came c
-    JOIN stp.trade t ON (t.feed_id, t.trade_id) = (:feed_id, c.trade_id)
-    JOIN stp.trade_version v ON (v.feed_id, v.trade_id, v.version) = (t.feed_id, t.trade_id, t.version)
-    WHERE v.trade_date BETWEEN :first AND :last
-)
-SELECT (SELECT count(*) FROM of_the_days) AS received,
-    (SELECT count(*) FROM of_the_days WHERE state = 'booked' AND event = 'RESEND') AS recovered,
-    (SELECT count(*) FROM of_the_days WHERE state = 'duplicate') AS duplicates,
-    (SELECT count(*) FROM held) AS held,
-    (SELECT count(*) FROM held WHERE trade_id NOT IN (SELECT trade_id FROM came)) AS absent
-""")
-ABSENT = text(f"""
-WITH {CAME}, {HELD}
-SELECT trade_id FROM held WHERE trade_id NOT IN (SELECT trade_id FROM came) ORDER BY trade_id LIMIT :limit
-""")
-HELD_IN = text("""
-SELECT count(*) FROM stp.trade t JOIN stp.trade_version v USING (feed_id, trade_id, version)
-WHERE t.feed_id = :feed_id AND v.trade_date BETWEEN :first AND :last AND v.live
-""")
-
-
-class Gap(msgspec.Struct, frozen=True):
-    """A gap as the database holds it; see GapRow."""
-
-    id: int
-    feed_id: int
-    cause: str
-    from_date: date
-    to_date: date
-    doubted_at: datetime
-    not_before: datetime
-    healed_before: date | None
-    state: str
-
-    @property
-    def left(self) -> Window | None:
-        """Return the days that have not come again yet; None when all have."""
-        start = max(self.from_date, self.healed_before or self.from_date)
-        return Window.of(start, self.to_date) if start <= self.to_date else None
-
-
-class Resend(msgspec.Struct, frozen=True):
-    """A resend as the database holds it; see ResendRow."""
-
-    id: int
-    feed_id: int
-    gap_id: int
-    from_date: date
-    to_date: date
-    state: str
-    tries: int
-    requested_at: datetime
-    accepted_at: datetime | None
-    held_seq: int | None
-    detail: str | None
-
-    @property
-    def window(self) -> Window:
-        """Return the days that are asked for."""
-        return Window.of(self.from_date, self.to_date)
-
-
-class Proof(msgspec.Struct, frozen=True):
-    """A drain that ended proven-empty and is booked in full: its last poll and when its first was opened."""
-
-    poll_id: int
-    first_poll_id: int
-    opened_at: datetime
-
-
-class Counts(msgspec.Struct, frozen=True):
-    """What came again: trades of the asked days received, lost before, known before; held then, and of those absent."""
-
-    received: int
-    recovered: int
-    duplicates: int
-    held: int
-    absent: int
-
 
 class GapRepository:
     """Gaps and resends of all feeds."""
@@ -140,7 +39,7 @@ class GapRepository:
     def doubt(self, feed_id: int, poll_id: int, now: datetime) -> Doubt:
         """Return what is known about the trades that the answer of this poll may have carried."""
         poll = self._connection.execute(
-            select(PollRow.drain_id, PollRow.doubt_from, PollRow.vendor_date).where(PollRow.id == poll_id)
+            select(PollRow.drain_id, PollRow.doubt_from).where(PollRow.id == poll_id)
         ).one()
         landed = {"feed_id": feed_id, "first": poll.drain_id, "last": poll_id}
         first_opened = select(PollRow.opened_at).where(PollRow.id == poll.drain_id)
@@ -148,7 +47,7 @@ class GapRepository:
         return Doubt(
             doubt_from=min([poll.doubt_from, *self._days_asked(feed_id)]),
             now=now,
-            vendor_date=poll.vendor_date,
+            vendor_date=self._last_vendor_date(feed_id),
             oldest_landed=self._connection.execute(OLDEST_LANDED, landed | {"since": since}).scalar_one(),
         )
 
@@ -184,17 +83,48 @@ class GapRepository:
         }  # fmt: skip
         return int(self._connection.execute(insert(GapRow).values(values).returning(GapRow.id)).scalar_one())
 
+    def lock(self, feed_id: int) -> None:
+        """Let no doubt about this feed be written down until the transaction ends, and wait for one that is.
+
+        So a doubt knows of the resend that is about to be asked, or the resend of the doubt.
+        """
+        self._connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('stp.gap'), :id)"), {"id": feed_id})
+
+    def hold(self, gap: Gap) -> bool:
+        """Keep everybody else from changing the gap until the transaction ends; return whether it is still as given.
+
+        A doubt may have widened it since it was read, or a person closed it: then nothing is to be done on old words.
+        """
+        row = self._connection.execute(select(*_GAP).where(GapRow.id == gap.id).with_for_update()).one()
+        return Gap(*row) == gap
+
+    def find_gap(self, gap_id: int) -> Gap:
+        """Return the gap of this number."""
+        return Gap(*self._connection.execute(select(*_GAP).where(GapRow.id == gap_id)).one())
+
+    def oldest_of(self, gap: Gap) -> tuple[date | None, bool]:
+        """Return the oldest trade date in the drains whose doubts made the gap, and whether all of them is booked."""
+        row = self._connection.execute(OLDEST_OF_GAP, {"gap_id": gap.id}).one()
+        return row.oldest, not row.unbooked
+
+    def asked_by(self, gap: Gap) -> tuple[str, str]:
+        """Return who wants the days of the gap again, and why: the operator whose request it is, else the program."""
+        (evidence,) = self._connection.execute(select(GapRow.evidence).where(GapRow.id == gap.id)).one()
+        if gap.cause == GapCause.OPERATOR:
+            return str(evidence[0].get("by", "stp-etl")), str(evidence[0].get("reason", gap.cause))
+        return "stp-etl", f"gap {gap.id}: {gap.cause}"
+
     def find_request(self, key: str) -> dict[str, Any] | None:
         """Return the gap that an operator's request with this key opened, by column; None where there is none."""
         row = self._connection.execute(select(GapRow).where(GapRow.request_key == key)).mappings().one_or_none()
         return None if row is None else dict(row)
 
     def seen_unreadable(self, feed_id: int, sha256: str, since: datetime) -> bool:
-        """Return whether the same unreadable bytes made us doubt before, and a resend was asked for because of them."""
+        """Return whether the same unreadable bytes opened a gap that a resend was asked for and did not heal."""
         statement = (
             select(GapRow.id)
             .join(ResendRow, ResendRow.gap_id == GapRow.id)
-            .where(GapRow.feed_id == feed_id, GapRow.opened_at >= since)
+            .where(GapRow.feed_id == feed_id, GapRow.opened_at >= since, GapRow.state != GapState.HEALED)
             .where(GapRow.evidence.contains([{"unreadable": sha256}]))
         )
         return self._connection.execute(statement.limit(1)).first() is not None
@@ -228,8 +158,7 @@ class GapRepository:
 
     def unfinished(self, feed_id: int) -> list[Gap]:
         """Return the gaps that are still to be healed, those of operators first, then the oldest."""
-        columns = [getattr(GapRow, name) for name in Gap.__struct_fields__]
-        statement = select(*columns).where(GapRow.feed_id == feed_id, GapRow.state.in_(UNFINISHED))
+        statement = select(*_GAP).where(GapRow.feed_id == feed_id, GapRow.state.in_(UNFINISHED))
         rows = self._connection.execute(statement.order_by(GapRow.cause != GapCause.OPERATOR, GapRow.id))
         return [Gap(*row) for row in rows]
 
@@ -253,7 +182,7 @@ class GapRepository:
         values = {
             "feed_id": gap.feed_id, "gap_id": gap.id, "from_date": window.start, "to_date": window.last,
             "requested_by": by, "reason": reason, "requested_at": at, "state": ResendState.SENDING, "tries": 1,
-            "received": 0, "recovered": 0, "duplicates": 0, "absent": 0, "excused": 0,
+            "received": 0, "recovered": 0, "duplicates": 0, "absent": 0, "excused": 0, "held_seq": self.change_seq(),
         }  # fmt: skip
         return Resend(*self._connection.execute(insert(ResendRow).values(values).returning(*_RESEND)).one())
 
@@ -305,6 +234,12 @@ class GapRepository:
         """Return the greatest number of days between a trade date since then and the landing of its trade."""
         return int(self._connection.execute(LATENESS, {"feed_id": feed_id, "since": since}).scalar_one())
 
+    def _last_vendor_date(self, feed_id: int) -> datetime | None:
+        """Return the vendor's clock as of its last answer in the ledger."""
+        statement = select(PollRow.vendor_date).where(PollRow.feed_id == feed_id, PollRow.vendor_date.is_not(None))
+        found: datetime | None = self._connection.execute(statement.order_by(PollRow.id.desc()).limit(1)).scalar()
+        return found
+
     def _days_asked(self, feed_id: int) -> list[date]:
         """Return the first day of the resend in flight, whose trades may be in the queue too."""
         resend = self.in_flight(feed_id)
@@ -313,9 +248,10 @@ class GapRepository:
 
 def _asked(resend: Resend, proof_poll_id: int) -> dict[str, Any]:
     return {
-        "feed_id": resend.feed_id, "accepted_at": resend.accepted_at, "proof_poll_id": proof_poll_id,
+        "feed_id": resend.feed_id, "requested_at": resend.requested_at, "proof_poll_id": proof_poll_id,
         "first": resend.from_date, "last": resend.to_date, "held_seq": resend.held_seq,
     }  # fmt: skip
 
 
+_GAP = tuple(getattr(GapRow, name) for name in Gap.__struct_fields__)
 _RESEND = tuple(getattr(ResendRow, name) for name in Resend.__struct_fields__)
