@@ -1,0 +1,1 @@
+"""Worlds in which things go wrong, and an oracle that shares no code with the product."""
