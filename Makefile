@@ -11,7 +11,7 @@ SUITES := $(wildcard $(addprefix tests/,unit integration contract acceptance sim
 PLAIN_PIP := env -u PIP_EXTRA_INDEX_URL -u PIP_FIND_LINKS -u PIP_NO_INDEX PIP_CONFIG_FILE=/dev/null
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench lock venv clean
+.PHONY: help demo test lint bench crash lock venv clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -29,6 +29,9 @@ lint: venv ## style, format and types
 
 bench: venv ## benchmarks; ARGS go to them
 	@$(BIN)/python -m tests.benchmarks $(ARGS)
+
+crash: venv ## kill the daemon at random instants, heal, count what is lost: make crash RUNS=50 SEED=1
+	@$(BIN)/python -m tests.simulation.crash --runs $(or $(RUNS),50) --seed $(or $(SEED),1)
 
 lock: venv ## write requirements.lock anew from pyproject.toml; ARGS="--upgrade" for newer versions
 	@$(PLAIN_PIP) CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --extra dev --all-build-deps \

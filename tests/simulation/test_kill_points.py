@@ -243,9 +243,9 @@ def test_law_1_a_kill_at_this_point_loses_nothing(stage, name):
 
 
 def test_law_1_a_second_kill_while_the_doubt_of_the_first_is_covered_loses_nothing(stage):
-    stage.here.sandbox.control.plan({"fault": "delay", "delay_s": LONG_S, "non_empty": True})
     with stage.here.daemon() as daemon:
         rest(stage.here)
+        stage.here.sandbox.control.plan({"fault": "delay", "delay_s": LONG_S, "non_empty": True})
         stage.done()
         stage.handed_out()
         daemon.kill()
