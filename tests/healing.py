@@ -74,7 +74,7 @@ class RepeatingVendor(FakeVendor):
             for each, event in taken
         ]  # fmt: skip
 
-    def loses(self, ticket: PollTicket, count: int) -> QueueAnswer:
+    def loses(self, _: PollTicket, count: int) -> QueueAnswer:
         """As a script: hand trades out, in an answer that never arrives."""
         self.hand_out(count)
         return in_doubt(Cause.RESET)

@@ -3,11 +3,13 @@
 import msgspec
 import pytest
 
+from etl import metrics
 from etl.app import App
 from etl.config import load
 from etl.domain.fields import CANONICAL_NAMES
 from etl.domain.gaps import GapState
 from etl.errors import DatabaseAwayError
+from etl.schedule import HealJob
 from etl.store.repositories.polls import Ending
 from etl.vendor.feed import Cause
 from tests.databases import change, rows, value
@@ -194,6 +196,20 @@ def test_a_leader_that_could_not_cover_the_doubts_tries_again_before_it_leads(ap
 
     assert (leads, feed.leads) == (False, True)
     assert value(database, COVERED) == 1
+
+
+def test_a_gauge_tells_how_many_gaps_are_in_each_state(app, open_work, database):
+    an_open_poll(open_work, a_feed(open_work))
+    feed = app.feed("main")
+    HealJob(app, feed)()
+    not_led = value(database, "SELECT count(*) FROM stp.gap")
+    feed.lead()
+
+    HealJob(app, feed)()
+
+    states = ("open", "waiting", "resending", "escalated")
+    gauge = [metrics.REGISTRY.get_sample_value("stp_etl_gaps", {"feed": "main", "state": state}) for state in states]
+    assert (not_led, gauge) == (0, [0, 1, 0, 0])
 
 
 def test_an_old_leader_opens_no_gap(healing):

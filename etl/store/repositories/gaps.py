@@ -30,6 +30,7 @@ from etl.store.rows.poll import PollRow
 UNFINISHED = (GapState.OPEN, GapState.WAITING, GapState.RESENDING)
 IN_FLIGHT = (ResendState.SENDING, ResendState.ACCEPTED, ResendState.AMBIGUOUS, ResendState.DRAINING)
 
+
 class GapRepository:
     """Gaps and resends of all feeds."""
 
@@ -38,9 +39,7 @@ class GapRepository:
 
     def doubt(self, feed_id: int, poll_id: int, now: datetime) -> Doubt:
         """Return what is known about the trades that the answer of this poll may have carried."""
-        poll = self._connection.execute(
-            select(PollRow.drain_id, PollRow.doubt_from).where(PollRow.id == poll_id)
-        ).one()
+        poll = self._connection.execute(select(PollRow.drain_id, PollRow.doubt_from).where(PollRow.id == poll_id)).one()
         landed = {"feed_id": feed_id, "first": poll.drain_id, "last": poll_id}
         first_opened = select(PollRow.opened_at).where(PollRow.id == poll.drain_id)
         since = self._connection.execute(first_opened).scalar_one_or_none() or now
