@@ -19,6 +19,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from random import Random
 from statistics import median, quantiles
@@ -27,7 +28,7 @@ from typing import Any
 from tests.acceptance.program import Daemon
 from tests.databases import Server, embedded, migrated, rows
 from tests.simulation.oracle import Findings
-from tests.simulation.worlds import LONGEST_GHOST_S, World, world
+from tests.simulation.worlds import LONGEST_GHOST_S, World, patiently, world
 
 KILLS_A_WORLD = 25
 FEW_KILLS = 6
@@ -186,10 +187,10 @@ def crash(place: Path, database_url: str, *, seed: int, kills: int) -> Ended:
         interrupted = []
         for number in range(1, kills + 1):
             planned = trouble.next()
-            here.sandbox.control.plan(*planned)
+            patiently(partial(here.sandbox.control.plan, *planned))
             interrupted.append(live_and_die(here, draw))
             _progress(f"seed {seed}, kill {number} of {kills}: {', '.join(_named(planned)) or 'no fault'}")
-        here.sandbox.control.clear_faults()
+        patiently(here.sandbox.control.clear_faults)
         _progress(f"seed {seed}: healing")
         took, findings = here.heal_and_judge(within_s=120)
         log = here.sandbox.control.handed_out()
@@ -221,8 +222,11 @@ def live_and_die(here: World, draw: Random) -> str | None:
 
 
 def _until_more_is_handed_out(here: World, daemon: Daemon) -> None:
-    already, until_at = here.sandbox.control.state()["handed_out"], time.monotonic() + FLOWING_S
-    while here.sandbox.control.state()["handed_out"] == already and time.monotonic() < until_at:
+    def count() -> int:
+        return int(patiently(here.sandbox.control.state)["handed_out"])
+
+    already, until_at = count(), time.monotonic() + FLOWING_S
+    while count() == already and time.monotonic() < until_at:
         if daemon.process.poll() is not None:
             return
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import text
 
@@ -27,10 +27,26 @@ QUICK: Mapping[str, Any] = {
 }  # fmt: skip
 VENDOR: Mapping[str, Any] = {"days_back": 4, "eligible_after_s": 0.1}
 LOOK_EVERY_S = 0.1
+PORT_CLOSED_S = 5.0
 
 
 class NotHealedError(AssertionError):
     """The world did not come to rest, or the daemon ended by itself."""
+
+
+Said = TypeVar("Said")
+
+
+def patiently(ask: Callable[[], Said]) -> Said:
+    """Ask the sandbox's control endpoints, whose port a fault may have closed for a while."""
+    until_at = time.monotonic() + PORT_CLOSED_S
+    while True:
+        try:
+            return ask()
+        except OSError:
+            if time.monotonic() > until_at:
+                raise
+            time.sleep(0.02)
 
 
 @dataclass(frozen=True)
