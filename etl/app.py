@@ -122,9 +122,9 @@ class FeedRuntime:
             work.feeds.say_unconfirmed(self.feed_id, unconfirmed(settings))
             work.commit()
         self.lease = Lease(app.database, app.clock, self.feed_id, identity.lock_key)
-        self._covered_epoch = 0  # of which the doubts of earlier leaders have their gaps
         self.vendor = VendorClient(endpoint_of(settings), app.clock, new_id)
         self.landed = Event()
+        self._led_epoch = 0  # of which the doubts of earlier leaders have their gaps
         self.poller = Poller(
             polled(self.feed_id, settings, app.settings.ops.shutdown_grace_s), self.vendor, app.open_work,
             clock=app.clock, new_id=new_id, lease=self.lease, stop=app.stop, on_landed=self._note_landed,
@@ -161,14 +161,14 @@ class FeedRuntime:
         if not self.lease.take():
             return False
         self._cover_doubts()
-        self._covered_epoch = self.lease.epoch
+        self._led_epoch = self.lease.epoch
         log.info("lease.taken", feed=self.name, epoch=self.lease.epoch)
         return True
 
     @property
     def leads(self) -> bool:
         """Whether we lead the feed and know what the leader before left in doubt."""
-        return self.lease.held and self._covered_epoch == self.lease.epoch
+        return self.lease.held and self._led_epoch == self.lease.epoch
 
     def _cover_doubts(self) -> None:
         """Mark what an earlier leader left open as in doubt, and open a gap for each doubt without one; one commit."""

@@ -92,7 +92,7 @@ def test_law_2_a_poll_that_sigkill_interrupts_is_in_doubt_and_all_that_landed_is
     assert len(in_flight) == 20
     assert booked(database) == handed_out(sandbox) - in_flight
     assert rows(database, "SELECT request_id, cause FROM stp.poll WHERE outcome = 'in_doubt'") == [(lost[0], "killed")]
-    assert (status_of(database)["state"], status_of(database)["in_doubt_polls"]) == ("in_doubt", 1)
+    assert (status_of(database)["state"], status_of(database)["open_gaps"]) == ("healing", 1)
     assert rows(database, "SELECT DISTINCT complete FROM reporting.cash_ladder") == [(False,)]
 
 

@@ -72,7 +72,7 @@ def test_a_drain_that_ends_in_doubt_exits_3_and_is_never_forgotten(play, program
     assert str(row["cause"]) == cause
     assert "trades may have been handed out and lost; see: stp-etl status" in ended.stderr
     assert len(booked(database)) >= 50
-    assert (status_of(database)["state"], status_of(database)["in_doubt_polls"]) == ("in_doubt", 1)
+    assert (status_of(database)["state"], status_of(database)["open_gaps"]) == ("healing", 1)
 
 
 def test_a_poll_in_doubt_is_shown_by_status_which_exits_3(play, program_for):
@@ -84,7 +84,7 @@ def test_a_poll_in_doubt_is_shown_by_status_which_exits_3(play, program_for):
     status = program.call("status")
 
     assert status.returncode == 3
-    assert "1 polls in doubt" in status.stderr
+    assert "1 gaps not healed; see: stp-etl gaps list --feed main" in status.stderr
     assert "the connection was lost before the answer was whole" in status.stdout
 
 

@@ -374,17 +374,19 @@ def test_a_doubt_between_the_last_day_and_healed_is_not_overlooked(healing):
     healing.heal()
 
 
-def test_a_used_up_budget_is_said_and_tried_every_hour(database, clock, capfd):
+def test_a_used_up_budget_is_said_and_tried_every_hour(database, clock):
     healing = Healing(database, clock=clock, heal={"budget_per_day": 2})
     healing.lose("LOST")
     healing.turn_until(lambda: "budget" in (healing.why() or ""))
-    until = healing.gaps("not_before")[0][0] - clock.now()
-    alarms = capfd.readouterr().out.count("gap.budget_used_up")
-    healing.turn(3600)
-    again = capfd.readouterr().out.count("gap.budget_used_up")
+    waits = []
+    for _ in range(3):
+        waits.append(healing.gaps("not_before")[0][0] - clock.now())
+        healing.turn(3601)
+    why, state = healing.why(), healing.state()
     healing.turn(24 * 3600)
 
-    assert (until, alarms, again) == (timedelta(hours=1), 1, 1)
+    assert waits == [timedelta(hours=1)] * 3
+    assert (why, state) == ("the budget of 2 resends a day is used up; tried again every hour", "waiting")
     assert len(healing.vendor.resends) == 3
     healing.close()
 
