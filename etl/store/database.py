@@ -72,15 +72,17 @@ def commit(connection: Connection) -> None:
 class Database:
     """One Postgres database: makes connections; knows nothing of what is in it."""
 
-    def __init__(self, url: str, *, connect_timeout_s: int = 5, statement_timeout_s: int = 60) -> None:
+    def __init__(
+        self, url: str, *, connect_timeout_s: int = 5, statement_timeout_s: int = 60, pool_size: int = 10
+    ) -> None:
         address = make_url(url)
         if address.get_backend_name() != "postgresql":
             raise OperatorError("database.url must begin with postgresql://")
         self.url = address.set(drivername="postgresql+psycopg")
         self.engine: Engine = create_engine(
             self.url,
-            pool_size=10,
-            max_overflow=10,
+            pool_size=pool_size,
+            max_overflow=pool_size,
             pool_timeout=connect_timeout_s,
             pool_use_lifo=True,
             connect_args={
