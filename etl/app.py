@@ -124,6 +124,7 @@ class FeedRuntime:
         self.lease = Lease(app.database, app.clock, self.feed_id, identity.lock_key)
         self.vendor = VendorClient(endpoint_of(settings), app.clock, new_id)
         self.landed = Event()
+        self._led_epoch = 0
         self.poller = Poller(
             polled(self.feed_id, settings, app.settings.ops.shutdown_grace_s), self.vendor, app.open_work,
             clock=app.clock, new_id=new_id, lease=self.lease, stop=app.stop, on_landed=self._note_landed,
@@ -143,13 +144,14 @@ class FeedRuntime:
 
     def lead(self) -> bool:
         """Try to lead the feed; return whether we do. A new leader marks what the one before left open as in doubt."""
-        if self.lease.held:
+        if self.lease.held and self._led_epoch == self.lease.epoch:
             return True
         if not self.lease.take():
             return False
         with self._app.open_work() as work:
             stale = work.polls.close_stale(self.feed_id, self.lease.epoch, self._app.clock.now())
             work.commit()
+        self._led_epoch = self.lease.epoch  # not before: what failed above is tried again
         log.info("lease.taken", feed=self.name, epoch=self.lease.epoch)
         if stale is not None:
             log.error("poll.in_doubt", feed=self.name, poll_id=stale, cause="killed")
