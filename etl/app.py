@@ -63,7 +63,10 @@ class App:
             self._embedded = EmbeddedPostgres(folder_for(Path(given.data_dir)))
             url = self._embedded.start()
         return Database(
-            url, connect_timeout_s=int(given.connect_timeout_s), statement_timeout_s=int(given.statement_timeout_s)
+            url,
+            connect_timeout_s=int(given.connect_timeout_s),
+            statement_timeout_s=int(given.statement_timeout_s),
+            pool_size=given.pool_size,
         )
 
     @property

@@ -8,7 +8,9 @@ import structlog
 
 from etl import metrics
 from etl.app import App, FeedRuntime
+from etl.errors import BookingHeldError, EtlError
 from etl.jobs import Job
+from etl.pipeline.backoff import Pauses
 
 LOOK_EVERY_S = 30.0  # for answers that another instance landed; our own are known at once
 PARTITIONS_EVERY_S = 6 * 3600.0
@@ -87,16 +89,27 @@ class BookJob:
     def __init__(self, app: App, feed: FeedRuntime) -> None:
         self._clock, self._feed, self._stop = app.clock, feed, app.stop
         self._looked_at: float | None = None
+        self._pauses = Pauses(app.clock, 1.0, 30.0)
 
     def __call__(self) -> Mapping[str, int]:
         """Book until nothing waits; return the counts by outcome."""
         now = self._clock.monotonic()
         due = self._looked_at is None or now - self._looked_at >= LOOK_EVERY_S
-        if not due and not self._feed.landed.is_set():
+        if self._pauses.left_s > 0 or not (due or self._feed.landed.is_set()):
             return {}
         self._feed.landed.clear()
         self._looked_at = now
-        return self._feed.booker.book(self._stop)
+        try:
+            counts = self._feed.booker.book(self._stop)
+        except BookingHeldError:  # said when it began, and by `status`; looked at again soon after somebody resumes it
+            self._feed.landed.set()
+            return {}
+        except EtlError:
+            self._feed.landed.set()
+            self._pauses.longer()
+            raise
+        self._pauses.none()
+        return counts
 
 
 def _make_partitions(app: App) -> Mapping[str, int]:

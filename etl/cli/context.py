@@ -29,8 +29,14 @@ class Invocation:
         settings = load(self.config_path, os.environ, field_names=CANONICAL_NAMES)
         for warning in settings.warnings:
             remark(f"warning: {warning}")
-        log.configure("debug" if self.debug else settings.ops.log_level, settings.ops.log_format, sys.stderr)
+        # A command talks by its results and remarks; `run` sets the level that the settings want.
+        log.configure("debug" if self.debug else "warning", settings.ops.log_format, sys.stderr)
         return settings
+
+    @cached_property
+    def database_settings(self) -> Settings:
+        """Return the settings without the feeds, whose secrets need not be at hand; raise ConfigError."""
+        return load(self.config_path, os.environ, feeds=False)
 
     @property
     def operator(self) -> str:

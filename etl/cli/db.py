@@ -22,7 +22,7 @@ FAILED = 1
 @cli.command(epilog="Example: stp-etl db upgrade")
 def upgrade(context: typer.Context) -> None:
     """Apply the migrations that are missing; running it again changes nothing."""
-    with App(invocation(context).settings) as app:
+    with App(invocation(context).database_settings) as app:
         app.database.check_durable()
         with app.database.connect() as connection:
             before, after = schema.upgrade(connection)
@@ -38,7 +38,7 @@ def upgrade(context: typer.Context) -> None:
 def check(context: typer.Context, fmt: FormatOption = Format.TABLE) -> None:
     """Tell whether trades may be trusted to the database: version, durability, schema; exit 3 when not."""
     faults: list[str] = []
-    with App(invocation(context).settings) as app:
+    with App(invocation(context).database_settings) as app:
         try:
             app.database.check_durable()
         except OperatorError as error:
@@ -75,7 +75,7 @@ def grant(
 
     The daemon's role may add what it landed and booked and never change it.
     """
-    with App(invocation(context).settings) as app, app.database.connect() as connection:
+    with App(invocation(context).database_settings) as app, app.database.connect() as connection:
         schema.check(connection)
         missing = not grants.role_exists(connection)
         statements = grants.reporting_grants(connection, create=missing)
@@ -95,7 +95,7 @@ def grant(
 )
 def shell(context: typer.Context) -> None:
     """Open psql on the configured database, the embedded one too; further arguments go to psql."""
-    with App(invocation(context).settings) as app:
+    with App(invocation(context).database_settings) as app:
         spare = Path(app.settings.database.data_dir)
         code = run_psql(app.database, context.args, app.embedded, spare)
     if code:

@@ -31,6 +31,7 @@ from etl.store.clearing import clear
 from etl.store.embedded import folder_for
 from etl.vendor.feed import PollOutcome
 
+USUAL_FOLDER = Path("var/postgres")
 FEED = "demo"
 FOUND_SOMETHING = 3
 TOKEN_LIFE_S = 1.0
@@ -91,7 +92,7 @@ def demo(
     page_size: Annotated[int, typer.Option(min=1, max=1000, help="Trades asked for at once.")] = 50,
     data_dir: Annotated[
         Path, typer.Option(help="Folder of the database; what an earlier demo left there is dropped.")
-    ] = Path("var/postgres"),
+    ] = USUAL_FOLDER,
     fault: Annotated[
         list[str] | None,
         typer.Option(callback=known_faults, help="A page meets this fault, such as close_after; may be repeated."),
@@ -116,7 +117,9 @@ def demo(
                 show_results(ask, vendor, pulled)
                 proof = prove(vendor.control.handed_out(), ask)
     say(proof, pulled)
-    remark(f"the database stays; query it with: {program()} --config {relative(file)} db shell")
+    usual = plan.data_dir == USUAL_FOLDER
+    remark(f"the database stays; query it with: {program()}{'' if usual else f' --config {relative(file)}'} db shell")
+    remark(f"look around with: {program()} --config {relative(file)} status, trades list, messages show …")
     if not proof.holds or not pulled.proven_empty or pulled.doubts:
         raise typer.Exit(FOUND_SOMETHING)
 

@@ -93,13 +93,18 @@ class Settings:
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def load(path: Path | None, environ: Mapping[str, str], *, field_names: Collection[str] = ()) -> Settings:
+def load(
+    path: Path | None, environ: Mapping[str, str], *, field_names: Collection[str] = (), feeds: bool = True
+) -> Settings:
     """Return the settings from the file (`path`, else the search order of design.md, section 7) and the environment.
 
-    `field_names` are the canonical fields that may have aliases; without them any is taken. Raises ConfigError with
+    `field_names` are the canonical fields that may have aliases; without them any is taken. Without `feeds` those
+    are left out, so that the database can be looked at where their secrets are not at hand. Raises ConfigError with
     every fault that was found, one line each; secrets are never part of a line.
     """
     raw = read(path, environ)
+    if not feeds:
+        raw.tables.pop("feeds", None)
     faults, warnings = open_secret_files(raw)
     faults += [*raw.faults, *contradictions_in(raw), *unknown_aliases(raw, field_names)]
     try:

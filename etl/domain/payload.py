@@ -91,7 +91,7 @@ def _decoded_slowly(raw: bytes) -> Mapping[str, Any] | Rejected:
     if _is_deeper(element, MAX_DEPTH):
         return _rejected(raw, f"is nested deeper than {MAX_DEPTH} levels")
     if twice:
-        return Rejected(tuple(Fault(shown(name), None, "stands twice in one object") for name in twice))
+        return Rejected(tuple(Fault(shown(name), None, "stands twice in one object") for name in twice), element)
     return element
 
 

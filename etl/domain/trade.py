@@ -139,6 +139,10 @@ class Fault(msgspec.Struct, frozen=True):
 
 
 class Rejected(msgspec.Struct, frozen=True):
-    """A message that a person must look at, with every fault found in it."""
+    """A message that a person must look at, with every fault found in it.
+
+    `payload` is what could be read of it all the same, where its fields can be told apart.
+    """
 
     faults: tuple[Fault, ...]
+    payload: Mapping[str, Any] | None = None

@@ -22,6 +22,8 @@ from etl.store.repositories.book import Known, TradeText
 from etl.store.repositories.feeds import BookerState
 from etl.store.unit_of_work import OpenWork, UnitOfWork
 
+DRIFT_SAID = 20  # new fields of one batch that get a line each
+
 log = structlog.get_logger()
 
 
@@ -139,8 +141,9 @@ class Booker:
     def _note_drift(self, work: UnitOfWork, decisions: Decisions) -> None:
         """Say when messages begin to carry a field that we have no column for; the database knows what was said."""
         seen = decisions.unknown_fields
-        for name in work.feeds.new_fields(self._feed.feed_id, seen, self._clock.now()):
-            log.warning("drift.new_field", feed=self._feed.name, field=name, message_id=seen[name])
+        new = work.feeds.new_fields(self._feed.feed_id, seen, self._clock.now())
+        for name in new[:DRIFT_SAID]:
+            log.warning("drift.new_field", feed=self._feed.name, field=name, message_id=seen.get(name), of=len(new))
 
     def _reason_to_hold(self, state: BookerState) -> str | None:
         if state.conflicts <= self._feed.conflicts_before_hold or state.drain_id == state.released_drain_id:

@@ -67,6 +67,14 @@ def has_bytes_to_keep(answer: QueueAnswer) -> bool:
     return answer.status is not None and answer.outcome in (PollOutcome.PAGE, PollOutcome.IN_DOUBT)
 
 
+def read_again(answer: QueueAnswer) -> QueueAnswer:
+    """Return the answer, in doubt where it is called a page but does not read as one in the form in which it lands."""
+    if answer.outcome is not PollOutcome.PAGE or landing_of(answer).bookable:
+        return answer
+    detail = "called a page, but the bytes that are landed do not read as one"
+    return msgspec.structs.replace(answer, outcome=PollOutcome.IN_DOUBT, cause=Cause.UNREADABLE, detail=detail)
+
+
 def landing_of(answer: QueueAnswer) -> Landing:
     """Return the bytes as they came; bookable where they are a whole page, be it one for another request of ours."""
     body = answer.body or b""

@@ -13,10 +13,19 @@ import structlog
 from etl import metrics
 from etl.clock import Clock
 from etl.domain.calendar import trade_day
-from etl.errors import CommitUnknownError, DatabaseAwayError, FenceLostError, VendorRefusedError
+from etl.errors import DatabaseAwayError, EtlError, FenceLostError, VendorRefusedError
 from etl.pipeline.backoff import Pauses
 from etl.pipeline.doubt import Doubted, open_gap
-from etl.pipeline.drain import Drained, Intent, Leadership, PolledFeed, has_bytes_to_keep, landing_of, refusal
+from etl.pipeline.drain import (
+    Drained,
+    Intent,
+    Leadership,
+    PolledFeed,
+    has_bytes_to_keep,
+    landing_of,
+    read_again,
+    refusal,
+)
 from etl.store.repositories.polls import Ending, Landing, OpenPoll
 from etl.store.unit_of_work import OpenWork, UnitOfWork
 from etl.vendor.feed import Cause, PollOutcome, PollTicket, QueueAnswer, TradeFeed
@@ -89,11 +98,14 @@ class Poller:
         started = self._clock.monotonic()
         self._left_open = wanted, UNSENT
         with self._open_work() as work:
+            work.polls.check_landing()
             poll = work.polls.open(wanted)
             expires_at = self._clock.boottime() + TICKET_LIFE_S
             work.commit()
         metrics.PAGE_SECONDS.labels("intent").observe(self._clock.monotonic() - started)
         if poll is None:
+            if self._end_stray(wanted):
+                return self._open(drain_id)
             raise FenceLostError(f"feed {self._feed.name}: another instance leads it; no poll is opened")
         return Intent(poll, PollTicket(poll.poll_id, poll.request_id, expires_at))
 
@@ -116,6 +128,7 @@ class Poller:
 
     def _settle(self, poll: OpenPoll, answer: QueueAnswer, drained: Drained, tries: int) -> Intent | None:
         """Land what came, write the outcome, and return the next poll of the drain, or None at its end."""
+        answer = read_again(answer)
         drained.outcome, drained.cause, drained.detail = answer.outcome, answer.cause, answer.detail
         drained.polls += 1
         drained.retry_after_s = answer.retry_after_s or 0.0
@@ -230,8 +243,19 @@ class Poller:
         if found is not None and closed and ending is BROKEN_OFF:
             log.error("poll.in_doubt", feed=self._feed.name, poll_id=found.poll_id, cause=ending.cause)
 
+    def _end_stray(self, wanted: OpenPoll) -> bool:
+        """Close a poll of our own epoch that stands open: its intent was kept after its commit had looked lost.
+
+        Returns whether there was one. Nothing was sent under it: a request leaves only after a commit that succeeded.
+        """
+        with self._open_work() as work:
+            stray = work.polls.find_ours(wanted)
+            closed = stray is not None and work.polls.close(stray, UNSENT, self._clock.now())
+            work.commit()
+        return closed
+
     def _until_landed(self, poll: OpenPoll, work_on: Callable[[UnitOfWork], T]) -> T:
-        """Commit the work, however long the database stays away: the answer in hand exists nowhere else.
+        """Commit the work, however long the database stays away or says no: the answer in hand exists nowhere else.
 
         On a stop it is tried for the grace period and then given up: DatabaseAwayError, and the poll is in doubt.
         """
@@ -243,7 +267,9 @@ class Poller:
                     result = work_on(work)
                     work.commit()
                 return result
-            except (DatabaseAwayError, CommitUnknownError) as error:
+            except FenceLostError:
+                raise
+            except EtlError as error:  # refused, too: rights and tables come back, the bytes in hand would not
                 log.warning("poll.landing_waits", feed=self._feed.name, poll_id=poll.poll_id, error=str(error))
             if self._stop.is_set():
                 given_up_at = given_up_at or self._clock.monotonic() + self._feed.grace_s

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime
+from typing import Any
 
 import msgspec
 
@@ -63,7 +64,7 @@ class ReadMessage(msgspec.Struct, frozen=True, gc=False):
     def item(self, faults: tuple[Fault, ...], reading: Reading) -> ExceptionItem:
         """Return the message as an exception item."""
         payload = decode(self.raw)
-        glance = peek({} if isinstance(payload, Rejected) else payload, reading)
+        glance = peek((payload.payload or {}) if isinstance(payload, Rejected) else payload, reading)
         return ExceptionItem(self.message_id, self.sha256, faults, glance)
 
 
@@ -89,12 +90,12 @@ def read_fully(answer: LandedAnswer, place: int, piece: Piece, reading: Reading)
     sha256 = hashlib.sha256(piece.raw).digest()
     payload = decode(piece.raw)
     if isinstance(payload, Rejected):
-        says: Trade | Rejected = payload
-        contents, event, known = sha256, None, None
+        says: Trade | Rejected = _with_all_faults(payload, reading)
+        contents, event, known = sha256, None, _trade_id(payload.payload or {}, reading)
     else:
         says = normalise(payload, reading)
         contents, event = content_hash(payload, reading), event_of(payload, reading)
-        known = (peek(payload, reading).get("trade_id") or "")[:255] or None
+        known = _trade_id(payload, reading)
     message = ReadMessage(
         answer.poll_id, place, answer.opened_at, answer.landed_at, piece.offset, piece.raw, sha256, contents, event,
         known, Rejected(()),
@@ -108,3 +109,13 @@ def read_fully(answer: LandedAnswer, place: int, piece: Piece, reading: Reading)
         executed_at=says.executed_at,
         unknown_fields=tuple(name for name in says.attributes if name not in RULES),
     )
+
+
+def _with_all_faults(rejected: Rejected, reading: Reading) -> Rejected:
+    """Return the faults of a message whose form is at fault, and those of its fields where they can be read."""
+    says = None if rejected.payload is None else normalise(rejected.payload, reading)
+    return Rejected((*rejected.faults, *says.faults)) if isinstance(says, Rejected) else Rejected(rejected.faults)
+
+
+def _trade_id(payload: Mapping[str, Any], reading: Reading) -> str | None:
+    return (peek(payload, reading).get("trade_id") or "")[:255] or None

@@ -21,10 +21,19 @@ from etl.errors import (
 
 OLDEST_POSTGRES = 140_000
 # Classes and codes of SQLSTATE (Postgres manual, appendix A).
-AWAY_CLASSES = ("08", "53", "57", "58", "40")  # connection, resources (disk full), shutdown, system, rollback
-AWAY_CODES = ("25006", "55P03", "55006")  # read-only transaction, lock not available, object in use
+# Connection, resources (disk full), shutdown and time-outs, system, rollback, object not ready, internal.
+AWAY_CLASSES = ("08", "53", "57", "58", "40", "55", "XX")
+AWAY_CODES = ("25006", "25P03", "25P04")  # read-only, and time-outs of an idle or long transaction
 CONTENT_CLASSES = ("22", "23", "54")  # data, integrity, program limits
-REFUSED_WORDS = ("password", "authentication", "does not exist", "certificate", "pg_hba", "not permitted", "SSL")
+REFUSED_WORDS = (
+    "password",
+    "authentication",
+    "does not exist",
+    "certificate",
+    "pg_hba",
+    "not permitted",
+    "does not support SSL",
+)
 
 
 def translated(error: BaseException) -> EtlError:
@@ -33,12 +42,14 @@ def translated(error: BaseException) -> EtlError:
     state = getattr(original, "sqlstate", None) or ""
     sentence = str(original).strip().splitlines()[0] if str(original).strip() else type(original).__name__
     unsendable = not state and isinstance(original, psycopg.DataError | UnicodeEncodeError)  # NUL, lone surrogates
+    unsendable = unsendable or "number of parameters" in sentence
     if unsendable or state.startswith(CONTENT_CLASSES):
         return ContentRefusedError(f"the database refuses the content ({state or 'text'}): {sentence}")
     if state.startswith(AWAY_CLASSES) or state in AWAY_CODES:
         return DatabaseAwayError(f"the database does not take work now ({state}): {sentence}")
     lost = isinstance(error, OperationalError | InterfaceError | psycopg.OperationalError | PoolTimeoutError)
-    if lost and not state and not any(word in sentence for word in REFUSED_WORDS):
+    broken = isinstance(error, DBAPIError) and error.connection_invalidated
+    if lost and not state and (broken or not any(word in sentence for word in REFUSED_WORDS)):
         return DatabaseAwayError(f"the database cannot be reached: {sentence}; check database.url and that it runs")
     if state.startswith("28") or "password" in sentence or "authentication" in sentence:
         return DatabaseRefusedError(f"the database refuses the log-in: {sentence}; check database.url")
@@ -72,15 +83,17 @@ def commit(connection: Connection) -> None:
 class Database:
     """One Postgres database: makes connections; knows nothing of what is in it."""
 
-    def __init__(self, url: str, *, connect_timeout_s: int = 5, statement_timeout_s: int = 60) -> None:
+    def __init__(
+        self, url: str, *, connect_timeout_s: int = 5, statement_timeout_s: int = 60, pool_size: int = 10
+    ) -> None:
         address = make_url(url)
         if address.get_backend_name() != "postgresql":
             raise OperatorError("database.url must begin with postgresql://")
         self.url = address.set(drivername="postgresql+psycopg")
         self.engine: Engine = create_engine(
             self.url,
-            pool_size=10,
-            max_overflow=10,
+            pool_size=pool_size,
+            max_overflow=pool_size,
             pool_timeout=connect_timeout_s,
             pool_use_lifo=True,
             connect_args={

@@ -91,7 +91,7 @@ def _verdict_on_content(exchange: Exchange, status: int) -> Verdict:
         return Verdict(
             PollOutcome.IN_DOUBT, Cause.CUT, "the connection ended without a body, and none was announced as empty"
         )
-    match content_of(status, exchange.body, exchange.headers.get("Content-Encoding")):
+    match content_of(status, exchange.body, _header(exchange, "Content-Encoding")):  # what is landed with the bytes
         case Page():
             return Verdict(PollOutcome.PAGE, Cause.PAGE)
         case Empty():
@@ -195,7 +195,7 @@ def transcript(exchange: Exchange) -> str:
 
 def _header(exchange: Exchange, name: str) -> str | None:
     value = exchange.headers.get(name)
-    return None if value is None else _printable(value)
+    return None if value is None else _printable(" ".join(value.split()))
 
 
 def _printable(text: str) -> str:

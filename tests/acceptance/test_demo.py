@@ -53,7 +53,7 @@ def test_the_demo_books_all_six_types_and_proves_it_twice(place):
         assert all(re.search(rf"^{each} +\d+ +\d+$", ended.stdout, re.MULTILINE) for each in (*SIX, "all"))
         assert "1 polls refused as expired" in ended.stdout
         assert "booked 600 of 600 trades" in ended.stderr
-        assert "stp-etl --config var/demo.toml db shell" in ended.stderr
+        assert "query it with: stp-etl db shell" in ended.stderr
     assert "dropped what an earlier demo had left" not in first.stderr
     assert "dropped what an earlier demo had left" in second.stderr
 

@@ -1,4 +1,7 @@
-"""Drain and book against the floor, in one run on one machine: `python -m tests.benchmarks [--trades N] [--rounds N]`."""
+"""Drain and book against the floor, in one run on one machine: `python -m tests.benchmarks [--trades N] [--rounds N]`.
+
+`--memory N` drains one large backlog and compares its peak memory; `--start` measures the start to the first request.
+"""
 
 from __future__ import annotations
 
@@ -11,15 +14,21 @@ import subprocess
 import sys
 import tempfile
 import time
+from datetime import datetime
 from pathlib import Path
 
 import psycopg
+import requests
 
 from etl.sandbox.options import Options
 from etl.sandbox.process import SandboxProcess
+from etl.store import schema
+from etl.store.database import Database
 from etl.store.embedded import EmbeddedPostgres
+from tests.benchmarks.drain import logged_in
 
 ROOT = Path(__file__).resolve().parents[2]
+COLUMNS = ("page", "floor trades/s", "ours trades/s", "ours / floor", "again, trades/s", "CPU s/100,000", "RSS MiB")
 
 
 def fresh_database(server: EmbeddedPostgres, name: str) -> str:
@@ -33,7 +42,7 @@ def fresh_database(server: EmbeddedPostgres, name: str) -> str:
 def drain(way: str, url: str, database: str, page: int) -> dict[str, float]:
     """Return what one drain in a process of its own measured."""
     command = [sys.executable, "-m", "tests.benchmarks.drain", way, url, database, str(page)]
-    done = subprocess.run(command, stdout=subprocess.PIPE, check=True, cwd=ROOT)
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True, cwd=ROOT)
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
 
@@ -50,16 +59,8 @@ def backlog(server: EmbeddedPostgres, way: str, trades: int, page: int) -> list[
 
 def resend_everything(url: str) -> None:
     """Ask the vendor to hand everything out again."""
-    import requests
-
-    login = requests.post(
-        f"{url}/v2/sso/login", json={"user": "apiUser", "pass": "sandbox", "org": "pfOrg"}, timeout=30
-    )
     body = {"startDate": "2000-01-01 00:00:00,000 +0000", "endDate": "2100-01-01 00:00:00,000 +0000"}
-    answer = requests.post(
-        f"{url}/v2/trades/stp/resend", json=body, headers={"SSO_TOKEN": login.headers["SSO_TOKEN"]}, timeout=30
-    )
-    answer.raise_for_status()
+    requests.post(f"{url}/v2/trades/stp/resend", json=body, headers=logged_in(url), timeout=60).raise_for_status()
     time.sleep(2)
 
 
@@ -68,8 +69,8 @@ def median_rate(runs: list[dict[str, float]]) -> float:
     return statistics.median(run["trades"] / run["seconds"] for run in runs)
 
 
-def measure(server: EmbeddedPostgres, page: int, trades: int, rounds: int) -> list[str]:
-    """Return the table's rows for one page size: floor and ours in turn, so that both meet the same noise."""
+def measure(server: EmbeddedPostgres, page: int, trades: int, rounds: int) -> str:
+    """Return the table's row for one page size: floor and ours in turn, so that both meet the same noise."""
     floors, firsts, agains = [], [], []
     for number in range(rounds):
         floors += backlog(server, "floor", trades, page)
@@ -80,10 +81,41 @@ def measure(server: EmbeddedPostgres, page: int, trades: int, rounds: int) -> li
     floor, ours, twice = map(median_rate, (floors, firsts, agains))
     cpu = statistics.median(run["cpu_s"] / run["trades"] * 100_000 for run in firsts)
     rss = max(run["rss_mib"] for run in firsts + agains)
-    ratios = [a["seconds"] / b["seconds"] for a, b in zip(floors, firsts, strict=True)]
-    return [
-        f"| {page} | {floor:,.0f} | {ours:,.0f} | {statistics.median(ratios):.2f} | {twice:,.0f} | {cpu:.1f} | {rss:.0f} |"
-    ]
+    ratio = statistics.median(a["seconds"] / b["seconds"] for a, b in zip(floors, firsts, strict=True))
+    return f"| {page} | {floor:,.0f} | {ours:,.0f} | {ratio:.2f} | {twice:,.0f} | {cpu:.1f} | {rss:.0f} |"
+
+
+def memory(server: EmbeddedPostgres, trades: int, page: int = 1000) -> str:
+    """Return a sentence on the peak memory of a large backlog."""
+    database = fresh_database(server, "bench_memory")
+    with SandboxProcess(Options(trades=trades, seed=1, prerender=page, token_life_s=3600)) as sandbox:
+        run = drain("ours", sandbox.url, database, page)
+    return (
+        f"{trades:,} trades in pages of {page}: peak RSS {run['rss_mib']:.0f} MiB, {median_rate([run]):,.0f} trades/s"
+    )
+
+
+def start(server: EmbeddedPostgres, rounds: int) -> str:
+    """Return a sentence on the time from starting `stp-etl poll` to its first request of the queue."""
+    times = []
+    for _ in range(rounds):
+        database = fresh_database(server, "bench_start")
+        with Database(database).connect() as connection:
+            schema.upgrade(connection)
+        with SandboxProcess(Options(trades=1)) as sandbox:
+            given = {"DATABASE__URL": database, "FEEDS__MAIN__BASE_URL": sandbox.url, "FEEDS__MAIN__ORG": "pfOrg"}
+            given |= {"FEEDS__MAIN__USER": "apiUser", "FEEDS__MAIN__PASSWORD": "sandbox"}
+            environment = os.environ | {"STP_ETL_CONFIG": os.devnull} | {f"STP_ETL__{n}": v for n, v in given.items()}
+            began = time.time()
+            subprocess.run([sys.executable, "-m", "etl.cli.main", "poll"], env=environment, check=True, cwd=ROOT,
+                           stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
+            first = next(each for each in sandbox.control.requests() if each["endpoint"] == "messages")
+            times.append(_seconds(str(first["at"])) - began)
+    return f"start to first GET: {statistics.median(times):.2f} s (median of {rounds})"
+
+
+def _seconds(at: str) -> float:
+    return datetime.fromisoformat(at.replace(",", ".").replace(" +", "+")).timestamp()
 
 
 def main() -> None:
@@ -92,18 +124,25 @@ def main() -> None:
     options.add_argument("--trades", type=int, default=50_000)
     options.add_argument("--rounds", type=int, default=3)
     options.add_argument("--pages", type=int, nargs="*", default=[50, 1000])
+    options.add_argument("--memory", type=int, default=0, metavar="TRADES")
+    options.add_argument("--start", action="store_true")
     given = options.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="stp-bench-"))
     folder.chmod(0o755)
-    rows: list[str] = []
+    lines = [
+        f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, embedded Postgres 18",
+        f"{given.trades:,} trades, medians of {given.rounds}; floor: GET, INSERT of the bytes, COMMIT, page by page",
+        "",
+        f"| {' | '.join(COLUMNS)} |",
+        "|" + "---|" * len(COLUMNS),
+    ]
     with EmbeddedPostgres(folder / "pg") as server:
-        for page in given.pages:
-            rows += measure(server, page, given.trades, given.rounds)
-    print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, embedded Postgres 18,")
-    print(f"{given.trades:,} trades, medians of {given.rounds}; floor = GET + INSERT of the bytes + COMMIT a page\n")
-    print("| page | floor trades/s | ours trades/s | ours / floor | again as duplicates | CPU s per 100,000 | RSS MiB |")
-    print("|---|---|---|---|---|---|---|")
-    print("\n".join(rows))
+        lines += [measure(server, page, given.trades, given.rounds) for page in given.pages]
+        if given.start:
+            lines += ["", start(server, given.rounds)]
+        if given.memory:
+            lines += ["", memory(server, given.memory)]
+    sys.stdout.write("\n".join(lines) + "\n")
 
 
 if __name__ == "__main__":

@@ -37,6 +37,12 @@ def settings_for(url: str, database: str, page: int) -> Settings:
     return load(None, {"STP_ETL_CONFIG": os.devnull} | {f"STP_ETL__{name}": value for name, value in given.items()})
 
 
+def logged_in(url: str) -> dict[str, str]:
+    """Return the header that opens the sandbox."""
+    body = {"user": "apiUser", "pass": PASSWORD, "org": "pfOrg"}
+    return {"SSO_TOKEN": requests.post(f"{url}/v2/sso/login", json=body, timeout=30).headers["SSO_TOKEN"]}
+
+
 def ours(url: str, database: str, page: int) -> tuple[Callable[[], int], Callable[[], None]]:
     """Drain and book with the program itself."""
     app = App(settings_for(url, database, page), SystemClock())
@@ -55,10 +61,7 @@ def ours(url: str, database: str, page: int) -> tuple[Callable[[], int], Callabl
 
 def floor(url: str, database: str, page: int) -> tuple[Callable[[], int], Callable[[], None]]:
     """GET a page, INSERT the bytes, COMMIT; nothing else: the least that any program has to do."""
-    login = requests.post(
-        f"{url}/v2/sso/login", json={"user": "apiUser", "pass": PASSWORD, "org": "pfOrg"}, timeout=30
-    )
-    headers = {"SSO_TOKEN": login.headers["SSO_TOKEN"]}
+    headers = logged_in(url)
     connection = psycopg.connect(database)
     connection.execute("CREATE TABLE IF NOT EXISTS raw_page (id bigint GENERATED ALWAYS AS IDENTITY, body bytea)")
     connection.commit()

@@ -14,6 +14,8 @@ from etl.domain.text import storable
 from etl.domain.trade import Fault
 from etl.store.rows.attention import AuditRow, ExceptionItemRow, IncidentRow, ReconBreakRow
 
+AT_ONCE = 500
+
 
 class ExceptionItem(msgspec.Struct, frozen=True):
     """A message that became no trade. `glance` is raw text of the message for a list (symbol, side, …)."""
@@ -44,19 +46,25 @@ class AttentionRepository:
 
     def open_exceptions(self, feed_id: int, items: Sequence[ExceptionItem], at: datetime) -> None:
         """Open an item a message; the same bytes again only raise the count of the open one."""
+        rows: dict[bytes, dict[str, Any]] = {}
         for item in items:
-            row = {
+            if (known := rows.get(item.sha256)) is not None:
+                known["seen"] += 1
+                continue
+            rows[item.sha256] = {
                 "message_id": item.message_id, "feed_id": feed_id, "sha256": item.sha256, "opened_at": at,
                 "last_seen_at": at, "seen": 1, "state": "open", "faults": msgspec.to_builtins(item.faults),
                 **item.glance,
             }  # fmt: skip
-            statement = postgresql.insert(ExceptionItemRow).values(row)
-            # The predicate is written out: as a parameter it would match no index once the statement is prepared.
-            again = {"seen": ExceptionItemRow.seen + 1, "last_seen_at": at}
-            statement = statement.on_conflict_do_update(
-                index_elements=["feed_id", "sha256"], index_where=text("state = 'open'"), set_=again
-            )
-            self._connection.execute(statement)
+        statement = postgresql.insert(ExceptionItemRow)
+        # The predicate is written out: as a parameter it would match no index once the statement is prepared.
+        again = {"seen": ExceptionItemRow.seen + statement.excluded.seen, "last_seen_at": at}
+        statement = statement.on_conflict_do_update(
+            index_elements=["feed_id", "sha256"], index_where=text("state = 'open'"), set_=again
+        )
+        several = list(rows.values())
+        for start in range(0, len(several), AT_ONCE):
+            self._connection.execute(statement.values(several[start : start + AT_ONCE]))
 
     def open_items(self, feed_id: int | None, message_ids: Sequence[int] = ()) -> dict[int, int]:
         """Return the feed of each open item by message number: all of them, or of these messages."""

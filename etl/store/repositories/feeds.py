@@ -28,6 +28,10 @@ class Identity(msgspec.Struct, frozen=True):
         return int.from_bytes(digest[:8], signed=True)
 
 
+AT_ONCE = 1000
+LONGEST_NAME = 200  # characters; an index row has room for about 2,700 bytes
+
+
 class BookerState(msgspec.Struct, frozen=True):
     """How booking of a feed stands."""
 
@@ -154,11 +158,22 @@ class FeedRepository:
         """Remember these field names (each with the message that carried it); return those never seen before."""
         if not seen:
             return []
-        rows = [{"feed_id": feed_id, "name": n, "first_seen_at": at, "message_id": m} for n, m in sorted(seen.items())]
+        short = {_shortened(name): message for name, message in seen.items()}
+        rows = [{"feed_id": feed_id, "name": n, "first_seen_at": at, "message_id": m} for n, m in sorted(short.items())]
         statement = postgresql.insert(KnownFieldRow).on_conflict_do_nothing().returning(KnownFieldRow.name)
-        return list(self._connection.execute(statement.values(rows)).scalars())
+        new: list[str] = []
+        for start in range(0, len(rows), AT_ONCE):
+            new += self._connection.execute(statement.values(rows[start : start + AT_ONCE])).scalars()
+        return new
 
     def make_partitions(self, months: int) -> int:
         """Make the partitions of this month and the next ones; return how many were missing."""
         this_month = select(func.stp.make_partitions(text("(now() AT TIME ZONE 'UTC')::date"), months))
         return int(self._connection.execute(this_month).scalar_one())
+
+
+def _shortened(name: str) -> str:
+    """Return the name, a very long one cut and made its own by a part of its hash."""
+    if len(name) <= LONGEST_NAME:
+        return name
+    return f"{name[:LONGEST_NAME]}… {hashlib.sha256(name.encode()).hexdigest()[:16]}"

@@ -9,6 +9,7 @@ import msgspec
 from sqlalchemy import Connection, select, text
 
 from etl.domain.text import storable
+from etl.errors import DatabaseRefusedError
 from etl.store.rows.poll import CurrentPollRow
 
 FENCE = "fence AS (SELECT FROM stp.lease WHERE feed_id = :feed_id AND epoch = :epoch FOR SHARE)"
@@ -31,6 +32,11 @@ ON CONFLICT (feed_id) DO UPDATE SET
     outcome = NULL, cause = NULL, closed_at = NULL
 WHERE c.outcome IS NOT NULL
 RETURNING poll_id, drain_id, doubt_from
+""")
+
+MAY_LAND = text("""
+SELECT string_agg(name, ', ') FROM unnest(ARRAY['stp.answer', 'stp.unbooked', 'stp.poll']) AS name
+WHERE NOT has_table_privilege(name, 'INSERT')
 """)
 
 LANDED = """
@@ -129,6 +135,17 @@ class PollRepository:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
+    def check_landing(self) -> None:
+        """Raise DatabaseRefusedError unless an answer could be landed now: law 4, the tables and rights of the intent
+        are not those of the landing.
+        """
+        missing = self._connection.execute(MAY_LAND).scalar_one()
+        if missing:
+            raise DatabaseRefusedError(
+                f"the database would not take an answer: no right to insert into {missing}; nothing is asked of the "
+                "vendor until it is granted: stp-etl db grants --daemon-role ROLE"
+            )
+
     def open(self, poll: OpenPoll) -> OpenPoll | None:
         """Write the intent; return the poll with its number, or None where the fence did not hold.
 
@@ -176,6 +193,19 @@ class PollRepository:
         statement = select(CurrentPollRow.last_empty_at).where(CurrentPollRow.feed_id == feed_id)
         found: datetime | None = self._connection.execute(statement).scalar_one_or_none()
         return found
+
+    def find_ours(self, poll: OpenPoll) -> OpenPoll | None:
+        """Return the poll of the same feed and epoch that stands open, or None."""
+        columns = (CurrentPollRow.poll_id, CurrentPollRow.request_id, CurrentPollRow.opened_at)
+        statement = select(*columns).where(
+            CurrentPollRow.feed_id == poll.feed_id,
+            CurrentPollRow.epoch == poll.epoch,
+            CurrentPollRow.outcome.is_(None),
+        )
+        row = self._connection.execute(statement).one_or_none()
+        if row is None:
+            return None
+        return msgspec.structs.replace(poll, poll_id=row[0], request_id=row[1], opened_at=row[2])
 
     def find_open(self, poll: OpenPoll, request_id: str) -> OpenPoll | None:
         """Return the poll that stands open under this request id, such as one whose opening commit lost its reply."""
