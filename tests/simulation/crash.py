@@ -114,7 +114,7 @@ class Total:
         waits, cycles = [wait for wait, _ in self.doubts], [drains for _, drains in self.doubts]
         yield "worlds", f"{self.worlds}"
         yield "kills", f"{self.kills}"
-        yield "faults played", f"{self.faults.total()} of {len(self.faults)} kinds"
+        yield "faults played", f"{self.faults.total()}, of {len(self.faults)} kinds"
         yield "trades handed out", f"{self.handed_out}"
         yield "  booked", f"{self.booked}"
         yield "  exception items", f"{self.exceptions}"
