@@ -55,6 +55,7 @@ class Poller:
         self._pauses = Pauses(clock, feed.pause_min_s, feed.pause_max_s)
         self._page_size = feed.page_size
         self._left_open: tuple[OpenPoll, Ending] | None = None  # the poll that may stand open, and what it would be
+        self._unseen: set[str] = set()  # request ids of intents whose commit looked lost; nothing was sent under them
         self.drained = Drained()
         """How far the present drain is, or how the last one ended."""
 
@@ -240,17 +241,20 @@ class Poller:
                 open_gap(work, found.feed_id, doubted, at=at, ghost_s=self._feed.ghost_s)
             work.commit()
         self._left_open = None
+        if found is None and ending is UNSENT:
+            self._unseen.add(poll.request_id)
         if found is not None and closed and ending is BROKEN_OFF:
             log.error("poll.in_doubt", feed=self._feed.name, poll_id=found.poll_id, cause=ending.cause)
 
     def _end_stray(self, wanted: OpenPoll) -> bool:
-        """Close a poll of our own epoch that stands open: its intent was kept after its commit had looked lost.
+        """Close a poll of ours that stands open after all: its intent was kept after its commit had looked lost.
 
         Returns whether there was one. Nothing was sent under it: a request leaves only after a commit that succeeded.
         """
         with self._open_work() as work:
             stray = work.polls.find_ours(wanted)
-            closed = stray is not None and work.polls.close(stray, UNSENT, self._clock.now())
+            ours = stray is not None and stray.request_id in self._unseen
+            closed = stray is not None and ours and work.polls.close(stray, UNSENT, self._clock.now())
             work.commit()
         return closed
 
