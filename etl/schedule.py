@@ -8,7 +8,7 @@ import structlog
 
 from etl import metrics
 from etl.app import App, FeedRuntime
-from etl.errors import BookingHeldError, EtlError
+from etl.errors import BookingHeldError, EtlError, VendorAwayError
 from etl.jobs import Job
 from etl.pipeline.backoff import Pauses
 
@@ -51,6 +51,8 @@ class PollJob:
             return {}
         drained = feed.poller.drain()
         self._say_clock_fault(feed.clock_fault())
+        if drained.outcome == "not_sent" and drained.cause != "stopped":
+            raise VendorAwayError(f"feed {feed.name}: {drained.detail}; nothing was sent, tried again soon")
         return {"pages": drained.pages, "messages": drained.messages, "in_doubt": int(drained.outcome == "in_doubt")}
 
     def _say_clock_fault(self, fault: str | None) -> None:

@@ -61,7 +61,7 @@ def pause(
     remark(f"feed {feed} is paused; resume it with: stp-etl feeds resume {feed} --reason TEXT")
 
 
-@cli.command("resume", epilog="Example: stp-etl feeds resume main --reason 'conflicts are the vendor's correction'")
+@cli.command("resume", epilog="Example: stp-etl feeds resume main --reason 'corrections of the vendor'")
 def resume(context: typer.Context, feed: FeedName, reason: ReasonOption) -> None:
     """Ask the vendor again, and let booking go on where it waits for a person."""
     operator, reason = invocation(context).operator, reason_given(reason)

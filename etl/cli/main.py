@@ -155,6 +155,11 @@ def run(args: Sequence[str], commands: typer.Typer = app) -> int:
         typer.main.get_command(commands).main(args=list(args), prog_name=PROGRAM, obj=given)
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else FAILED if end.code else 0
+    except OSError as error:  # a port in use, a folder that cannot be written
+        remark(f"{PROGRAM}: {error.strerror or error}{f': {error.filename}' if error.filename else ''}")
+        if given.debug:
+            traceback.print_exception(error)
+        return FAILED
     except EtlError as error:
         report(error)
         if given.debug:

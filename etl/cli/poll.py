@@ -34,22 +34,35 @@ def poll(
     with App(given.settings) as app:
         app.check_database()
         chosen = [app.feed(feed)] if feed else app.feeds()
-        results = [drained_row(each) for each in chosen]
-    show(results, COLUMNS, fmt)
+        results = [row for each in chosen if (row := drained_or_said(each)) is not None]
+    if results or fmt is not Format.TABLE:
+        show(results, COLUMNS, fmt)
     for row in results:
         if row["outcome"] != PollOutcome.EMPTY:
             remark(f"feed {row['feed']}: the drain ended as {row['outcome']} ({row['cause']}): {row['detail']}")
     if any(row["outcome"] == PollOutcome.IN_DOUBT for row in results):
         remark("trades may have been handed out and lost; see: stp-etl status")
         raise typer.Exit(FOUND_SOMETHING)
-    if any(row["outcome"] != PollOutcome.EMPTY for row in results):
+    if len(results) < len(chosen) or any(row["outcome"] != PollOutcome.EMPTY for row in results):
         raise typer.Exit(1)
+
+
+def drained_or_said(feed: FeedRuntime) -> dict[str, object] | None:
+    """Return what came of one feed; None, and a sentence, where it failed: the other feeds are polled all the same."""
+    try:
+        return drained_row(feed)
+    except EtlError as error:
+        named = str(error).startswith(f"feed {feed.name}")
+        remark(f"stp-etl: {error}" if named else f"stp-etl: feed {feed.name}: {error}")
+        return None
 
 
 def drained_row(feed: FeedRuntime) -> dict[str, object]:
     """Drain and book one feed, and return what came of it; raise when it is paused."""
     if (reason := feed.paused_reason()) is not None:
-        raise EtlError(f"feed {feed.name} is paused: {reason}; resume it with: stp-etl feeds resume {feed.name}")
+        raise EtlError(
+            f"feed {feed.name} is paused: {reason}; resume it with: stp-etl feeds resume {feed.name} --reason TEXT"
+        )
     with while_draining(feed):
         drained, counts = feed.drain_and_book()
     if fault := feed.clock_fault():

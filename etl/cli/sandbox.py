@@ -18,7 +18,7 @@ WRONG_USAGE = 2
 
 @cli.command("sandbox", epilog="Example: stp-etl sandbox --port 8081 --trades 500 --rate 2")
 def sandbox(
-    port: Annotated[int, typer.Option(help="Port on loopback; 0 takes a free one.")] = 8081,
+    port: Annotated[int, typer.Option(min=0, max=65_535, help="Port on loopback; 0 takes a free one.")] = 8081,
     seed: Annotated[int, typer.Option(help="The same seed plays the same world.")] = 1,
     trades: Annotated[int, typer.Option(help="Trades that wait in the queue at the start.")] = 2000,
     rate: Annotated[float, typer.Option(help="Trades a second that are executed while it runs.")] = 0.0,

@@ -87,16 +87,19 @@ def needs_of(app: App, row: Listed) -> Iterator[str]:
         if row["paused_until"] is not None and row["paused_until"] < now:
             yield f"feed {name}: paused longer than planned; resume it: stp-etl feeds resume {name} --reason TEXT"
     elif (late := silence(app, row, now)) is not None:
-        yield f"feed {name}: {late}; is the daemon running? start it: stp-etl run"
+        yield f"feed {name}: {late}" if row["leader"] else f"feed {name}: {late}; start the daemon: stp-etl run"
 
 
 def silence(app: App, row: dict[str, Any], now: datetime) -> str | None:
     """Return how long the feed was not polled, where that is long for its interval."""
-    last = row["last_poll_at"]
-    if last is None:
-        return "never polled"
+    good = [at for at in (row["last_empty_at"], row["last_trade_at"]) if at is not None]
+    if not good:
+        return "no good poll yet; its log says why" if row["leader"] else "never polled"
+    last = max(good)
     given = app.settings.feeds.get(row["feed"])
     interval_s = given.poll_interval_s if given is not None else USUAL_INTERVAL_S
     if now - last <= timedelta(seconds=max(LONG_AT_LEAST_S, LONG_POLLS * interval_s)):
         return None
-    return f"not polled since {instant(last)}"
+    if row["leader"]:
+        return f"no good poll since {instant(last)} although {row['leader']} leads it; its log says why"
+    return f"no good poll since {instant(last)}"

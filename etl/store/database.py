@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import psycopg
 from sqlalchemy import Connection, Engine, create_engine, make_url, text
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from etl.errors import (
@@ -86,7 +86,12 @@ class Database:
     def __init__(
         self, url: str, *, connect_timeout_s: int = 5, statement_timeout_s: int = 60, pool_size: int = 10
     ) -> None:
-        address = make_url(url)
+        try:
+            address = make_url(url)
+        except (ArgumentError, ValueError):  # its words may hold the password
+            raise OperatorError(
+                "database.url cannot be read as an address; write it as postgresql://user@host:5432/database"
+            ) from None
         if address.get_backend_name() != "postgresql":
             raise OperatorError("database.url must begin with postgresql://")
         self.url = address.set(drivername="postgresql+psycopg")

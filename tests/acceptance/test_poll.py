@@ -116,7 +116,7 @@ def test_a_wrong_password_is_a_sentence_and_exits_1(play, tmp_path, database_url
 
     assert ended.returncode == 1
     (said,) = sentences(ended)
-    assert said.startswith("stp-etl: the vendor refused the login of user apiUser of organisation pfOrg")
+    assert said.startswith("stp-etl: feed main: the vendor refused the login of user apiUser of organisation pfOrg")
     assert "not-the-one" not in ended.stderr
 
 
@@ -124,7 +124,7 @@ def test_a_vendor_that_is_away_is_a_sentence_and_exits_1(tmp_path, database_url,
     ended = Program(tmp_path, settings_text(database_url, feed_text(NOWHERE))).call("poll")
 
     assert ended.returncode == 1
-    assert sentences(ended) == ["stp-etl: POST /v2/sso/login: the vendor's server refused the connection"]
+    assert sentences(ended) == ["stp-etl: feed main: POST /v2/sso/login: the vendor's server refused the connection"]
     assert status_of(database)["in_doubt_polls"] == 0
 
 
@@ -187,3 +187,14 @@ def test_another_feed_of_the_settings_can_be_named(play, tmp_path, database_url,
     assert program.call("poll", "--feed", "main").returncode == 0
     assert program.call("poll", "--feed", "mian").returncode == 2
     assert len(booked(database)) == 10
+
+
+def test_a_vendor_that_is_away_does_not_keep_the_other_feeds_waiting(play, tmp_path, database_url):
+    sandbox = play(trades=10)
+    feeds = feed_text(NOWHERE).replace("[feeds.main]", "[feeds.aaa]") + feed_text(sandbox.url)
+
+    ended = Program(tmp_path, settings_text(database_url, feeds)).call("poll", "--format", "json")
+
+    assert ended.returncode == 1
+    assert [(row["feed"], row["booked"]) for row in json.loads(ended.stdout)] == [("main", 10)]
+    assert sentences(ended)[0].startswith("stp-etl: feed aaa: ")

@@ -62,7 +62,7 @@ def test_a_feed_that_was_not_polled_for_long_needs_a_hand(open_work, stp_etl, ju
     shown = stp_etl("status")
 
     assert shown.code == 3
-    assert "feed main: not polled since" in shown.err
+    assert "feed main: no good poll since" in shown.err
 
 
 def test_a_feed_of_the_settings_that_was_never_polled_needs_a_hand(database, stp_etl):
