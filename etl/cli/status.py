@@ -93,9 +93,9 @@ def needs_of(app: App, row: Listed) -> Iterator[str]:
 def silence(app: App, row: dict[str, Any], now: datetime) -> str | None:
     """Return how long the feed was not polled, where that is long for its interval."""
     good = [at for at in (row["last_empty_at"], row["last_trade_at"]) if at is not None]
-    if not good:
-        return "no good poll yet; its log says why" if row["leader"] else "never polled"
-    last = max(good)
+    last = max(good, default=row["last_poll_at"])  # a feed whose first good poll is yet to come: its last try
+    if last is None:
+        return "never polled"
     given = app.settings.feeds.get(row["feed"])
     interval_s = given.poll_interval_s if given is not None else USUAL_INTERVAL_S
     if now - last <= timedelta(seconds=max(LONG_AT_LEAST_S, LONG_POLLS * interval_s)):

@@ -215,7 +215,7 @@ def test_a_gap_that_is_not_over_needs_a_hand(held, stp_etl, database, state, cod
         " recovered, already_known) VALUES (:id, 'in_doubt', :day, :day, :at, :at, :at, :state, '[]', 0, 0)",
         id=feed.feed_id, day=now.date(), at=now, state=state,
     )  # fmt: skip
-    change(database, "UPDATE stp.current_poll SET opened_at = :at", at=now)
+    change(database, "UPDATE stp.current_poll SET opened_at = :at, last_empty_at = :at", at=now)
 
     done = stp_etl("status", "--format", "json")
 
