@@ -97,10 +97,6 @@ class GapRepository:
         row = self._connection.execute(select(*_GAP).where(GapRow.id == gap.id).with_for_update()).one()
         return Gap(*row) == gap
 
-    def find_gap(self, gap_id: int) -> Gap:
-        """Return the gap of this number."""
-        return Gap(*self._connection.execute(select(*_GAP).where(GapRow.id == gap_id)).one())
-
     def oldest_of(self, gap: Gap) -> tuple[date | None, bool]:
         """Return the oldest trade date in the drains whose doubts made the gap, and whether all of them is booked."""
         row = self._connection.execute(OLDEST_OF_GAP, {"gap_id": gap.id}).one()

@@ -70,16 +70,15 @@ WITH {LANDED}, {FENCE}, closed AS (
 SELECT poll_id FROM opened
 """)
 
-CLOSED = """
+CLOSED = f"""
 closed AS (
     UPDATE stp.current_poll c SET outcome = :outcome, cause = :cause, closed_at = :at,
         last_empty_at = CASE WHEN :outcome = 'empty' THEN :at ELSE c.last_empty_at END,
         last_page_at = CASE WHEN :outcome = 'page' THEN :at ELSE c.last_page_at END
-    FROM fence WHERE c.feed_id = :feed_id AND c.outcome IS NULL AND {which}
+    FROM fence WHERE c.feed_id = :feed_id AND c.outcome IS NULL AND {{which}}
     RETURNING c.*
 ), kept AS (
-    INSERT INTO stp.poll (id, feed_id, request_id, epoch, drain_id, opened_at, closed_at, doubt_from, max_count,
-        outcome, cause, detail, status, vendor_date, messages)
+    {LEDGER}
     SELECT poll_id, feed_id, request_id, epoch, drain_id, opened_at, closed_at, doubt_from, max_count, outcome, cause,
         :detail, :status, :vendor_date, :messages
     FROM closed WHERE outcome <> 'empty' OR drain_id <> poll_id OR :proof
