@@ -39,6 +39,7 @@ CONTRACT = {
         open_exceptions
         open_breaks state unconfirmed_assumptions""",
     "audit": "audit_id at operator deed feed subject reason details",
+    "contract": "version views columns fingerprint schema_revision",
 }
 COLUMNS = """
 SELECT column_name FROM information_schema.columns
@@ -56,7 +57,7 @@ def test_a_view_answers_with_the_columns_of_the_contract_in_their_order(database
 
 @pytest.mark.parametrize("view", CONTRACT)
 def test_a_view_answers(database, view):
-    assert rows(database, f'SELECT * FROM reporting."{view}"') == []
+    assert len(rows(database, f'SELECT * FROM reporting."{view}"')) == (1 if view == "contract" else 0)
 
 
 def test_there_is_no_view_outside_of_the_contract(database):
