@@ -19,6 +19,7 @@ from etl.controls.gaps import Healer
 from etl.controls.resend import HealedFeed, Resender
 from etl.domain.fields import Reading
 from etl.errors import FenceLostError
+from etl.jobs import Beats
 from etl.pipeline.book import BookedFeed, Booker
 from etl.pipeline.doubt import Doubted, open_gap
 from etl.pipeline.drain import Drained, PolledFeed
@@ -50,6 +51,8 @@ class App:
         self.settings = settings
         self.clock: Clock = clock or SystemClock()
         self.stop = Event()
+        self.beats = Beats(self.clock)
+        """How the daemon's main loop and jobs stand."""
         self._embedded: EmbeddedPostgres | None = None
         self._feeds: dict[str, FeedRuntime] = {}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 
 import structlog
 
@@ -24,10 +25,24 @@ def jobs_of(app: App) -> list[Job]:
     """Return everything that the daemon does by itself."""
     jobs = [Job("partitions", PARTITIONS_EVERY_S, lambda: _make_partitions(app))]
     for feed in app.feeds():
-        jobs.append(Job(f"poll-{feed.name}", feed.settings.poll_interval_s, PollJob(feed)))
-        jobs.append(Job(f"heal-{feed.name}", HEAL_EVERY_S, HealJob(app, feed)))
-        jobs.append(Job(f"book-{feed.name}", app.settings.booking.book_every_s, BookJob(app, feed)))
+        jobs += _jobs_of(app, feed)
     return jobs
+
+
+def _jobs_of(app: App, feed: FeedRuntime) -> list[Job]:
+    """Return what one feed needs; the watchdog looks at all of it."""
+    of_feed = partial(Job, feed=feed.name, vital=True)
+    return [
+        of_feed(
+            f"poll-{feed.name}", feed.settings.poll_interval_s, PollJob(feed),
+            progress=lambda: (feed.poller.drained.polls, feed.poller.drained.tries),
+        ),
+        of_feed(f"heal-{feed.name}", HEAL_EVERY_S, HealJob(app, feed)),
+        of_feed(
+            f"book-{feed.name}", app.settings.booking.book_every_s, BookJob(app, feed),
+            progress=lambda: feed.booker.counts.total(),
+        ),
+    ]  # fmt: skip
 
 
 class PollJob:

@@ -54,6 +54,8 @@ class Drained:
     pages: int = 0
     messages: int = 0
     polls: int = 0
+    tries: int = 0
+    """Of landing what came; grows while the database is away, and shows that the drain is alive."""
     retry_after_s: float = 0.0
 
     @property

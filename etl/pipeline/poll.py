@@ -266,6 +266,7 @@ class Poller:
         pauses = Pauses(self._clock, 0.05, 5.0)
         given_up_at: float | None = None
         while True:
+            self.drained.tries += 1
             try:
                 with self._open_work() as work:
                     result = work_on(work)

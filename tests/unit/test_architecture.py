@@ -22,7 +22,7 @@ ONLY_HOME = {
     "requests": ("etl/vendor/", "etl/ops/notify.py"),
     "sqlalchemy": "etl/store/",
     "alembic": "etl/store/schema.py",
-    "apscheduler": "etl/daemon.py",
+    "apscheduler": "etl/daemon/",
     "typer": "etl/cli/",
     "starlette": ("etl/ops/", "etl/sandbox/"),
     "prometheus_client": ("etl/metrics.py", "etl/ops/"),

@@ -37,9 +37,11 @@ def run(app: App) -> None:
     poking = Lock()
     scheduler = _scheduler(app, jobs, poking)
     scheduler.start()
+    app.beats.enter("ready")
     log.info("daemon.started", feeds=[feed.name for feed in app.feeds()])
     while not app.stop.wait(HEARTBEAT_S):
-        pass
+        app.beats.beat()
+    app.beats.enter("stopping", "the answers in hand to be landed and booked")
     log.info("daemon.stopping")
     with poking:
         pass  # from here on no job asks the scheduler anything: its shutdown waits for jobs with its locks held
@@ -64,6 +66,7 @@ def _when_the_database_is_there(app: App) -> list[Job] | None:
             app.check_database()
             return jobs_of(app)
         except DatabaseAwayError as error:
+            app.beats.enter("starting", str(error))
             log.warning("database.away", error=str(error), next_try_s=pause)
         if app.clock.wait(app.stop, pause):
             return None
@@ -82,8 +85,14 @@ def _scheduler(app: App, jobs: list[Job], poking: Lock) -> BackgroundScheduler:
         timezone="UTC",
     )
     for job in jobs:
+        app.beats.know(job)
         scheduler.add_job(
-            execute, "interval", (job, app.clock), seconds=job.every_s, id=job.name, next_run_time=app.clock.now()
+            execute,
+            "interval",
+            (job, app.clock, app.beats),
+            seconds=job.every_s,
+            id=job.name,
+            next_run_time=app.clock.now(),
         )
     for feed in app.feeds():
         feed.on_landed = _book_at_once(app, scheduler, feed, poking)
