@@ -78,6 +78,9 @@ class Booker:
             messages = self._ahead.messages(work, waiting)
             counts = self._write(work, messages)
             after = _advanced(state, waiting[0].drain_id, counts)
+            if counts["excepted"]:
+                polls = [each.poll_id for each in waiting]
+                work.attention.tell_of_exceptions(self._feed.feed_id, after.drain_id, polls, self._clock.now())
             reason = self._reason_to_hold(after)
             if reason is None:
                 work.feeds.note_booking(self._feed.feed_id, after)
@@ -157,6 +160,7 @@ class Booker:
             at = self._clock.now()
             held = msgspec.structs.replace(before, drain_id=state.drain_id, held_at=at, held_reason=reason)
             work.feeds.note_booking(self._feed.feed_id, held)
+            work.alerts.booking_held(self._feed.feed_id, self._feed.name, state.drain_id, at)
             work.commit()
         log.error("book.held", feed=self._feed.name, reason=reason)
         raise BookingHeldError(_held(self._feed.name, reason))

@@ -9,6 +9,7 @@ from functools import cached_property
 from sqlalchemy import Connection
 
 from etl.store.database import Database, commit, translating
+from etl.store.repositories.alerts import AlertRepository
 from etl.store.repositories.answers import AnswerRepository
 from etl.store.repositories.attention import AttentionRepository
 from etl.store.repositories.book import BookRepository
@@ -55,6 +56,11 @@ class UnitOfWork:
     def attention(self) -> AttentionRepository:
         """Exception items, breaks, incidents, the audit log."""
         return AttentionRepository(self._connection)
+
+    @cached_property
+    def alerts(self) -> AlertRepository:
+        """What people are to be told."""
+        return AlertRepository(self._connection)
 
     @cached_property
     def lists(self) -> ListRepository:

@@ -7,14 +7,19 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, insert, select, text, update
+from sqlalchemy import Connection, func, insert, select, text, update
 from sqlalchemy.dialects import postgresql
+from sqlalchemy.orm import aliased
 
+from etl.config.alert_kinds import AlertKind
 from etl.domain.text import storable
 from etl.domain.trade import Fault
+from etl.store.repositories.alerts import Alert, AlertRepository
 from etl.store.rows.attention import AuditRow, ExceptionItemRow, IncidentRow, ReconBreakRow
+from etl.store.rows.poll import MESSAGES_A_POLL
 
 AT_ONCE = 500
+OPEN_BREAK = ("open", "investigating")
 
 
 class ExceptionItem(msgspec.Struct, frozen=True):
@@ -65,6 +70,21 @@ class AttentionRepository:
         several = list(rows.values())
         for start in range(0, len(several), AT_ONCE):
             self._connection.execute(statement.values(several[start : start + AT_ONCE]))
+
+    def tell_of_exceptions(self, feed_id: int, drain_id: int | None, poll_ids: Sequence[int], at: datetime) -> None:
+        """Tell of the items that the messages of these answers opened; the same bytes again open none."""
+        first, beyond = min(poll_ids) * MESSAGES_A_POLL, (max(poll_ids) + 1) * MESSAGES_A_POLL
+        number = ExceptionItemRow.message_id
+        statement = select(func.count(), func.min(number)).where(
+            ExceptionItemRow.feed_id == feed_id, number >= first, number < beyond
+        )
+        count, message_id = self._connection.execute(statement).one()
+        if count:
+            words, key = "messages became no trade; see: stp-etl exceptions list", f"exceptions.opened/{message_id}"
+            fields = {"drain": drain_id or 0, "first message": message_id}
+            topic = f"exceptions.opened/{feed_id}/{drain_id}"
+            alert = Alert(AlertKind.EXCEPTIONS_OPENED, key, at, words, feed_id, fields, topic, count)
+            AlertRepository(self._connection).tell(alert)
 
     def open_items(self, feed_id: int | None, message_ids: Sequence[int] = ()) -> dict[int, int]:
         """Return the feed of each open item by message number: all of them, or of these messages."""
@@ -117,7 +137,14 @@ class AttentionRepository:
                 "evidence": ReconBreakRow.evidence.op("||")(new.evidence),
             },
         )
-        self._connection.execute(statement)
+        known = aliased(ReconBreakRow)  # as the statement found it, before its own change
+        same = (known.feed_id == feed_id, known.kind == kind, known.key == trade_id)
+        was = select(known.state).where(*same).scalar_subquery()
+        number, times, before = self._connection.execute(
+            statement.returning(ReconBreakRow.id, ReconBreakRow.reopened, was)
+        ).one()
+        if before not in OPEN_BREAK:
+            AlertRepository(self._connection).break_opened(feed_id, kind, number, at, times=times)
 
     def add_incident(self, feed_id: int, values: Mapping[str, Any]) -> int:
         """Keep the full exchange of an answer 500 for the vendor's support, once a request; return its number."""
@@ -127,7 +154,13 @@ class AttentionRepository:
             return int(known)
         texts = {name: storable(text) if isinstance(text, str) else text for name, text in values.items()}
         statement = insert(IncidentRow).values(feed_id=feed_id, **texts).returning(IncidentRow.id)
-        return int(self._connection.execute(statement).scalar_one())
+        number = int(self._connection.execute(statement).scalar_one())
+        words = "the vendor answered with a server error; for its support: stp-etl incidents show"
+        key, topic, at = f"incident.kept/{number}", f"incident.kept/{feed_id}", values["occurred_at"]
+        fields = {"incident": number, "status": values["status"], "request id": values["request_id"]}
+        alert = Alert(AlertKind.INCIDENT, key, at, f"{words} {number}", feed_id, fields, topic)
+        AlertRepository(self._connection).tell(alert)
+        return number
 
     def record(self, deed: Deed) -> None:
         """Keep what an operator did, and why."""

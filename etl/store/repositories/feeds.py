@@ -10,7 +10,9 @@ import msgspec
 from sqlalchemy import Connection, func, insert, select, text, update
 from sqlalchemy.dialects import postgresql
 
+from etl.config.alert_kinds import AlertKind
 from etl.errors import FenceLostError, OperatorError
+from etl.store.repositories.alerts import Alert, AlertRepository
 from etl.store.rows.feed import BookerRow, FeedRow, KnownFieldRow, LeaseRow
 
 
@@ -115,13 +117,20 @@ class FeedRepository:
 
     def take_over(self, feed_id: int, holder: str, at: datetime) -> int:
         """Raise the epoch and return it: from here on no earlier leader opens or closes anything."""
+        before = self.leader(feed_id)
         statement = (
             update(LeaseRow)
             .where(LeaseRow.feed_id == feed_id)
             .values(epoch=LeaseRow.epoch + 1, holder=holder, taken_at=at)
             .returning(LeaseRow.epoch)
         )
-        return int(self._connection.execute(statement).scalar_one())
+        epoch = int(self._connection.execute(statement).scalar_one())
+        if before is not None:  # who stops in order says so first
+            words = f"{holder} leads the feed now; {before} had not given it up"
+            fields: dict[str, str | int] = {"from": before, "to": holder, "epoch": epoch}
+            alert = Alert(AlertKind.LEASE_CHANGED, f"lease.changed/{feed_id}/{epoch}", at, words, feed_id, fields)
+            AlertRepository(self._connection).tell(alert)
+        return epoch
 
     def hold_fence(self, feed_id: int, epoch: int) -> None:
         """Keep every other instance from taking the feed over until the transaction ends.
@@ -164,6 +173,11 @@ class FeedRepository:
         new: list[str] = []
         for start in range(0, len(rows), AT_ONCE):
             new += self._connection.execute(statement.values(rows[start : start + AT_ONCE])).scalars()
+        if new:
+            words = "messages carry fields that have no column; they are kept in attributes, the log names them"
+            key, topic = f"drift/{feed_id}/{hashlib.sha256(new[0].encode()).hexdigest()[:16]}", f"drift/{feed_id}"
+            alert = Alert(AlertKind.DRIFT, key, at, words, feed_id, topic=topic, count=len(new))
+            AlertRepository(self._connection).tell(alert)
         return new
 
     def make_partitions(self, months: int) -> int:

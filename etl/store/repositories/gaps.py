@@ -8,8 +8,10 @@ from typing import Any
 
 from sqlalchemy import Connection, func, insert, select, text, update
 
+from etl.config.alert_kinds import AlertKind
 from etl.domain.gaps import Doubt, GapCause, GapState, ResendState
 from etl.domain.window import Window
+from etl.store.repositories.alerts import Alert, AlertRepository
 from etl.store.repositories.gap_words import (
     ABSENT,
     COUNTS,
@@ -80,7 +82,10 @@ class GapRepository:
             "doubted_at": at, "not_before": not_before, "state": GapState.OPEN, "evidence": [dict(evidence)],
             "recovered": 0, "already_known": 0,
         }  # fmt: skip
-        return int(self._connection.execute(insert(GapRow).values(values).returning(GapRow.id)).scalar_one())
+        number = int(self._connection.execute(insert(GapRow).values(values).returning(GapRow.id)).scalar_one())
+        if cause != GapCause.OPERATOR:  # who opens one by hand knows of it
+            self._tell(AlertKind.GAP_OPENED, "opened", number, feed_id, at)
+        return number
 
     def lock(self, feed_id: int) -> None:
         """Let no doubt about this feed be written down until the transaction ends, and wait for one that is.
@@ -126,7 +131,10 @@ class GapRepository:
 
     def change(self, gap_id: int, **values: Any) -> None:
         """Write these columns of a gap."""
-        self._connection.execute(update(GapRow).where(GapRow.id == gap_id).values(**values))
+        statement = update(GapRow).where(GapRow.id == gap_id).values(**values)
+        feed_id, at = self._connection.execute(statement.returning(GapRow.feed_id, func.now())).one()
+        if values.get("state") == GapState.ESCALATED:
+            self._tell(AlertKind.GAP_ESCALATED, "escalated: a person has to look", gap_id, feed_id, at)
 
     def count(self, gap_id: int, *, recovered: int, already_known: int) -> None:
         """Add what came again to the counts of a gap."""
@@ -228,6 +236,13 @@ class GapRepository:
     def lateness_days(self, feed_id: int, since: date) -> int:
         """Return the greatest number of days between a trade date since then and the landing of its trade."""
         return int(self._connection.execute(LATENESS, {"feed_id": feed_id, "since": since}).scalar_one())
+
+    def _tell(self, kind: AlertKind, what: str, gap_id: int, feed_id: int, at: datetime) -> None:
+        columns = (GapRow.cause, GapRow.from_date, GapRow.to_date)
+        cause, first, last = self._connection.execute(select(*columns).where(GapRow.id == gap_id)).one()
+        words = f"gap {gap_id}, trade dates {first} to {last}, is {what}; see: stp-etl gaps show {gap_id}"
+        fields: dict[str, str | int] = {"gap": gap_id, "cause": cause, "from": str(first), "to": str(last)}
+        AlertRepository(self._connection).tell(Alert(kind, f"{kind}/{gap_id}", at, words, feed_id, fields))
 
     def _last_vendor_date(self, feed_id: int) -> datetime | None:
         """Return the vendor's clock as of its last answer in the ledger."""
