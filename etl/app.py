@@ -15,10 +15,11 @@ import structlog
 
 from etl.clock import Clock, SystemClock
 from etl.config import FeedSettings, Settings
+from etl.config.model import ASSUMPTIONS
 from etl.controls.gaps import Healer
 from etl.controls.resend import HealedFeed, Resender
 from etl.domain.fields import Reading
-from etl.errors import FenceLostError
+from etl.errors import FenceLostError, OperatorError
 from etl.jobs import Beats
 from etl.pipeline.book import BookedFeed, Booker
 from etl.pipeline.doubt import Doubted, open_gap
@@ -26,7 +27,7 @@ from etl.pipeline.drain import Drained, PolledFeed
 from etl.pipeline.poll import Poller
 from etl.store import schema
 from etl.store.database import Database
-from etl.store.embedded import EmbeddedPostgres, folder_for
+from etl.store.embedded import EmbeddedPostgres, folder_for, is_made
 from etl.store.leases import Lease
 from etl.store.repositories.feeds import Identity
 from etl.store.unit_of_work import OpenWork, work_on
@@ -34,7 +35,6 @@ from etl.vendor.client import VendorClient
 from etl.vendor.endpoint import MIB, Endpoint
 
 CLOCKS_AGREE_S = 60.0
-ASSUMPTIONS = tuple(f"A{number}" for number in range(1, 25))
 
 log = structlog.get_logger()
 
@@ -84,6 +84,12 @@ class App:
 
     def check_database(self) -> None:
         """Raise OperatorError, SchemaError or DatabaseAwayError unless the database can be trusted with trades."""
+        given = self.settings.database
+        if given.url is None and not is_made(folder := folder_for(Path(given.data_dir))):
+            raise OperatorError(
+                f"no database.url is set and there is no embedded database in {folder}; name the settings file with "
+                "--config, or make the embedded one: stp-etl db upgrade"
+            )
         self.database.check_durable()
         with self.database.connect() as connection:
             schema.check(connection)

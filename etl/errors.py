@@ -21,9 +21,10 @@ class OperatorError(EtlError):
 class ConfigError(EtlError):
     """The program must not start: settings are missing, wrong or unreadable."""
 
-    def __init__(self, faults: Sequence[str]) -> None:
+    def __init__(self, faults: Sequence[str], file: str | None = None) -> None:
         super().__init__("\n".join(faults))
         self.faults = tuple(faults)
+        self.file = file  # the settings file in which they are, where one was read
 
 
 class DatabaseAwayError(TransientError):

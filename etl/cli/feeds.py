@@ -19,6 +19,10 @@ LISTED = (
     "feed", "state", "organisation", "user_name", "base_url", "first_seen_at", "paused_at", "paused_by", "paused_until",
     "paused_reason", "held_at", "held_reason", "unconfirmed_assumptions",
 )  # fmt: skip
+SPARE = (
+    "first_seen_at", "unconfirmed_assumptions", "held_at", "held_reason", "paused_at", "paused_by", "paused_until",
+    "base_url", "user_name",
+)  # fmt: skip
 FeedName = Annotated[str, typer.Argument(help="Name of the feed.", metavar="FEED")]
 
 
@@ -27,7 +31,7 @@ def list_feeds(context: typer.Context, fmt: FormatOption = Format.TABLE) -> None
     """List the feeds that the database knows; one is made known by its first poll."""
     with ready_app(context) as app, app.open_work() as work:
         rows = work.lists.feeds()
-    show(rows, LISTED, fmt)
+    show(rows, LISTED, fmt, SPARE)
 
 
 @cli.command(

@@ -171,10 +171,12 @@ def run(args: Sequence[str], commands: typer.Typer = app) -> int:
 def report(error: EtlError) -> None:
     """Say on stderr what went wrong, without a traceback."""
     match error:
-        case ConfigError(faults=[_, _, *_] as faults):
-            remark(f"{PROGRAM}: {len(faults)} faults in the settings:")
+        case ConfigError(faults=faults, file=file) if len(faults) > 1:
+            remark(f"{PROGRAM}: {len(faults)} faults in the settings{f' of {file}' if file else ''}:")
             for fault in faults:
                 remark(f"  {fault}")
+        case ConfigError(file=str(file)):
+            remark(f"{PROGRAM}: settings of {file}: {error}")
         case _:
             remark(KNOWN_SECRETS.redacted(f"{PROGRAM}: {error}"))
 

@@ -15,6 +15,7 @@ from typing import Annotated, Any
 import typer
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -36,16 +37,18 @@ FormatOption = Annotated[
 ]
 
 
-def show(rows: Iterable[Row], columns: Sequence[str], fmt: Format = Format.TABLE) -> None:
+def show(rows: Iterable[Row], columns: Sequence[str], fmt: Format = Format.TABLE, spare: Sequence[str] = ()) -> None:
     """Write the rows to stdout; a row is a mapping that has the columns, or their values in order.
 
-    JSON is one array with an object a row. A Decimal is written as text with all its digits, because readers of
-    JSON turn numbers into binary floats; instants are UTC, dates and instants ISO 8601; nothing is null, or empty.
+    On a terminal that is too narrow a table goes without columns of `spare`, the first of them first, and says so;
+    where that is not enough each row is written as lines of name and value. JSON is one array with an object a row.
+    A Decimal is written as text with all its digits, because readers of JSON turn numbers into binary floats;
+    instants are UTC, dates and instants ISO 8601; nothing is null, or empty.
     """
     ordered = ([row[name] for name in columns] if isinstance(row, Mapping) else list(row) for row in rows)
     match fmt:
         case Format.TABLE:
-            show_table(list(ordered), columns)
+            show_table(list(ordered), columns, spare)
         case Format.JSON:
             show_json(ordered, columns)
         case Format.CSV:
@@ -73,24 +76,43 @@ def remark(text: str) -> None:
     sys.stderr.write("\n".join(lines) + "\n")
 
 
-def show_table(rows: Sequence[Sequence[object]], columns: Sequence[str]) -> None:
+def show_table(rows: Sequence[Sequence[object]], columns: Sequence[str], spare: Sequence[str] = ()) -> None:
     if not rows:
         remark("nothing to show")
-        return
-    terminal = sys.stdout.isatty()
+    elif sys.stdout.isatty():
+        show_on_terminal(rows, columns, spare)
+    else:
+        console = Console(file=sys.stdout, width=WIDEST, highlight=False, soft_wrap=False)
+        with console.capture() as captured:
+            console.print(table_of(rows, columns))
+        sys.stdout.write("".join(f"{line.rstrip()}\n" for line in captured.get().splitlines()))
+
+
+def show_on_terminal(rows: Sequence[Sequence[object]], columns: Sequence[str], spare: Sequence[str]) -> None:
+    """Write a table that fits, without as many columns of `spare` as it takes; else a block of lines for each row."""
+    console = Console(file=sys.stdout, highlight=False, soft_wrap=False)
+    for left_out in range(len(spare) + 1):
+        kept = [number for number, name in enumerate(columns) if name not in spare[:left_out]]
+        table = table_of([[row[number] for number in kept] for row in rows], [columns[number] for number in kept])
+        if Measurement.get(console, console.options.update(width=WIDEST), table).maximum <= console.width:
+            console.print(table)
+            if left_out:
+                remark(f"no room for {', '.join(spare[:left_out])}: widen the terminal, or use --format json or csv")
+            return
+    for number, row in enumerate(rows, start=1):
+        sys.stdout.write(f"-- {number} of {len(rows)}\n")
+        show_card({name: value for name, value in zip(columns, row, strict=True) if value is not None})
+
+
+def table_of(rows: Sequence[Sequence[object]], columns: Sequence[str]) -> Table:
+    """Return the rows as a table of one line a row, amounts to the right."""
     table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for number, name in enumerate(columns):
         amounts = all(isinstance(row[number], int | float | Decimal) for row in rows if row[number] is not None)
-        table.add_column(Text(name), justify="right" if amounts else "left", no_wrap=not terminal, overflow="fold")
+        table.add_column(Text(name), justify="right" if amounts else "left", no_wrap=True)
     for row in rows:
         table.add_row(*(Text(terminal_cell(value)) for value in row))
-    console = Console(file=sys.stdout, width=None if terminal else WIDEST, highlight=False, soft_wrap=False)
-    if terminal:
-        console.print(table)
-        return
-    with console.capture() as captured:
-        console.print(table)
-    sys.stdout.write("".join(f"{line.rstrip()}\n" for line in captured.get().splitlines()))
+    return table
 
 
 def show_json(rows: Iterable[Sequence[object]], columns: Sequence[str]) -> None:

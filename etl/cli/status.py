@@ -20,6 +20,7 @@ FEED_COLUMNS = (
     "feed", "state", "leader", "last_poll_at", "last_empty_at", "last_trade_at", "landed_unbooked", "open_exceptions",
     "open_breaks", "open_gaps", "in_doubt_polls",
 )  # fmt: skip
+SPARE = ("last_trade_at", "last_poll_at", "in_doubt_polls", "landed_unbooked", "leader", "open_breaks")
 DOUBT_COLUMNS = ("feed", "gap_id", "poll_id", "closed_at", "cause", "request_id", "doubt_from", "status", "detail")
 JSON_COLUMNS = (*FEED_COLUMNS, "epoch", "paused_reason", "paused_until", "held_reason", "unconfirmed_assumptions")
 POLLS_SHOWN = 50
@@ -56,7 +57,7 @@ def show_status(feeds: Sequence[Listed], doubts: Sequence[Listed], needs: Sequen
         }
         sys.stdout.write(json_text(plain(whole)) + "\n")
         return
-    show(feeds, FEED_COLUMNS, fmt)
+    show(feeds, FEED_COLUMNS, fmt, SPARE)
     if doubts and fmt is Format.TABLE:
         sys.stdout.write("\nPolls in doubt: trades may have been handed out and lost\n")
         show(doubts, DOUBT_COLUMNS, fmt)

@@ -36,6 +36,10 @@ LISTED = (
     "dealt_amount", "settled_amount", "near_value_date", "near_rate", "far_value_date", "legal_entity", "counterparty",
     "executed_at", "is_late",
 )  # fmt: skip
+SPARE = (
+    "far_value_date", "feed", "version", "is_late", "counterparty", "status", "settled_amount", "trade_date",
+    "legal_entity", "executed_at",
+)  # fmt: skip
 LEG = (
     "leg_no", "value_date", "fixing_date", "deliverable", "dealt_currency", "dealt_amount", "settled_currency",
     "settled_amount", "base_amount", "term_amount", "rate", "spot_rate", "forward_points",
@@ -61,11 +65,13 @@ def list_trades(
     """List trades as they stand now, the last changed first; amounts are signed for our side, + is received."""
     if trade_date is not None and (first is not None or last is not None):
         raise typer.BadParameter("give --trade-date, or --from and --to", param_hint="--trade-date")
+    if first is not None and last is not None and first > last:
+        raise typer.BadParameter(f"{first} is after --to {last}", param_hint="--from")
     wanted = TradeFilter(feed, trade_date or first, trade_date or last, symbol, status)
     with ready_app(context) as app, app.open_work() as work:
         known_feed(work, feed)
         rows = work.lists.trades(wanted, limit + 1)
-    show(first_of(rows, limit), LISTED, fmt)
+    show(first_of(rows, limit), LISTED, fmt, SPARE)
 
 
 @cli.command("show", epilog="Example: stp-etl trades show FXI9369258100 --as-of 2026-03-02T17:00Z")

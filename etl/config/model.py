@@ -17,6 +17,7 @@ from etl.config.secret import Secret
 LOOPBACK = re.compile(r"localhost|127(\.\d{1,3}){3}|::1")
 DATABASE_SCHEMES = ("postgresql", "postgres", "postgresql+psycopg")
 DEFAULT_PORTS = {"http": 80, "https": 443}
+ASSUMPTIONS = tuple(f"A{number}" for number in range(1, 25))  # about the vendor, as the README lists them
 
 
 def nothing_if_empty(value: object) -> object:
@@ -93,12 +94,19 @@ def time_of_day(value: object) -> object:
     return time.fromisoformat(value)
 
 
+def assumption(value: str) -> str:
+    if value not in ASSUMPTIONS:
+        raise ValueError(f"must be {ASSUMPTIONS[0]} to {ASSUMPTIONS[-1]}, as the README numbers the assumptions")
+    return value
+
+
 def upper_case_keys(value: object) -> object:
     return {str(key).upper(): item for key, item in value.items()} if isinstance(value, dict) else value
 
 
 Text = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
 Texts = Annotated[tuple[Text, ...], Field(strict=False)]
+Assumptions = Annotated[tuple[Annotated[str, AfterValidator(assumption)], ...], Field(strict=False)]
 FilePath = Annotated[Path, Field(strict=False)]
 OptionalPath = Annotated[FilePath | None, BeforeValidator(nothing_if_empty)]
 OptionalSecret = Annotated[Secret | None, BeforeValidator(secret_from)]
@@ -168,7 +176,7 @@ class FeedSettings(Section):
     non_deliverable_assets: Texts = ()
     balance_assets: Texts = ()
     ignored_in_comparison: Texts = ()
-    confirmed_assumptions: Texts = ()
+    confirmed_assumptions: Assumptions = ()
     field_aliases: Mapping[str, Texts] = Field(default_factory=dict)
     _name: str = PrivateAttr("")
 

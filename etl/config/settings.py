@@ -105,15 +105,16 @@ def load(
     raw = read(path, environ)
     if not feeds:
         raw.tables.pop("feeds", None)
+    file = str(raw.file) if raw.file else None
     faults, warnings = open_secret_files(raw)
     faults += [*raw.faults, *contradictions_in(raw), *unknown_aliases(raw, field_names)]
     try:
         tables = Tables.model_validate(raw.tables)
     except ValidationError as error:
         faults += [fault_from(found, known_keys(found["loc"])) for found in error.errors()]
-        raise ConfigError(lines_of(faults, raw)) from error
+        raise ConfigError(lines_of(faults, raw), file) from error
     if faults:
-        raise ConfigError(lines_of(faults, raw))
+        raise ConfigError(lines_of(faults, raw), file)
     return frozen(tables, raw, (*warnings, *warnings_about(raw)))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from etl.errors import ConfigError
 
 PREFIX = "STP_ETL__"
 FILE_VARIABLE = "STP_ETL_CONFIG"
+MISSPELT = re.compile(r"STP_ETL_(?!_)[^_].*__.*|STP_?ETL__.*", re.IGNORECASE)
 USUAL_FILES = (Path("config/stp-etl.toml"), Path("/etc/stp-etl/stp-etl.toml"))
 
 Table = dict[str, Any]
@@ -42,6 +44,8 @@ def read(path: Path | None, environ: Mapping[str, str]) -> Raw:
     given = {name: value for name, value in environ.items() if name.startswith(PREFIX)}
     for name in sorted(given):
         overlay(raw, name, given[name])
+    wrong = [name for name in environ if name not in given and MISSPELT.fullmatch(name)]
+    raw.faults += [Fault((name,), f"must be {PREFIX}SECTION__KEY; it would set nothing") for name in sorted(wrong)]
     return raw
 
 

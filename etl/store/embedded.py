@@ -19,6 +19,7 @@ from types import TracebackType
 from etl.errors import OperatorError
 
 VERSION = 18
+LAST_WORDS = 3  # lines of what a failed program said
 LONGEST_SOCKET_PATH = 100  # bytes; the kernel's limit is 107
 OPTIONS = "-c listen_addresses='' -c unix_socket_permissions=0700 -c unix_socket_directories='{folder}'"
 
@@ -52,7 +53,7 @@ class EmbeddedPostgres:
         """
         self._check_folder()
         with self._alone():
-            if not (self.data_dir / "PG_VERSION").exists():
+            if not is_made(self.data_dir):
                 self._run(
                     "initdb", "-D", str(self.data_dir), "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C"
                 )
@@ -100,20 +101,24 @@ class EmbeddedPostgres:
 
     def _run(self, program: str, *arguments: str, check: bool = True) -> int:
         command = [str(self.binary(program)), *arguments]
-        done = subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,  # a pipe would be inherited by the server and never end
-            stderr=subprocess.DEVNULL,
-            user=self._account,
-            extra_groups=[] if self._account is not None else None,
-            cwd="/",
-            check=False,
-        )
+        with tempfile.TemporaryFile() as said:  # a pipe would be inherited by the server and never end
+            done = subprocess.run(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=said,
+                stderr=subprocess.STDOUT,
+                user=self._account,
+                extra_groups=[] if self._account is not None else None,
+                cwd="/",
+                check=False,
+            )
+            said.seek(0)
+            lines = [line for line in said.read().decode(errors="replace").splitlines() if line.strip()]
         if check and done.returncode != 0:
+            log, why = self.data_dir / "server.log", " / ".join(lines[-LAST_WORDS:])
             raise OperatorError(
-                f"the embedded Postgres: {program} failed with code {done.returncode}; see {self.data_dir}/server.log, "
-                "or set database.url to a server of your own"
+                f"the embedded Postgres: {program} failed with code {done.returncode}: {why}; "
+                f"{f'see {log}' if log.exists() else 'mend that'}, or set database.url to a server of your own"
             )
         return done.returncode
 
@@ -156,6 +161,11 @@ def folder_for(data_dir: Path) -> Path:
         / f"stp-etl-{hashlib.sha256(os.fsencode(data_dir.absolute())).hexdigest()[:8]}"
         / data_dir.name
     )
+
+
+def is_made(data_dir: Path) -> bool:
+    """Return whether there is a database in the folder."""
+    return (data_dir / "PG_VERSION").exists()
 
 
 def _packaged(version: int) -> Path:

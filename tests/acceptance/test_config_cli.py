@@ -75,7 +75,7 @@ def test_check_reports_every_fault_and_ends_with_2(stp_etl, tmp_path):
 
     assert result.returncode == 2
     assert result.stderr.splitlines() == [
-        "stp-etl: 4 faults in the settings:",
+        f"stp-etl: 4 faults in the settings of {file}:",
         "  feeds.main.own_orgs = 3: must be a list, such as [\"A\", \"B\"]",
         "  feeds.main.pasword (STP_ETL__FEEDS__MAIN__PASWORD): unknown key; did you mean password?",
         "  feeds.main.poll_interval_s = -5: must be at least 0.1 (seconds)",
@@ -114,3 +114,12 @@ def test_debug_shows_where_an_error_came_from(stp_etl):
 def test_a_wrong_option_is_a_wrong_usage(stp_etl):
     assert stp_etl("config", "show", "--format", "xml").returncode == 2
     assert stp_etl("--colour").returncode == 2
+
+
+def test_looking_without_settings_makes_no_database(stp_etl, tmp_path):
+    result = stp_etl("trades", "list")
+
+    assert (result.returncode, result.stdout) == (1, "")
+    assert "no database.url is set and there is no embedded database in" in result.stderr
+    assert "stp-etl db upgrade" in result.stderr
+    assert not (tmp_path / "var").exists()

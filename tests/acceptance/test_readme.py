@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 import typer.main
 
-from etl.app import ASSUMPTIONS
 from etl.cli.main import app
 from etl.config import load
+from etl.config.model import ASSUMPTIONS
 from etl.domain.fields import CANONICAL_NAMES
 from tests.acceptance.program import ROOT, Program, until
 from tests.databases import folder

@@ -1,6 +1,8 @@
 """The embedded Postgres: where it may live, who may share it, and when it ends."""
 
 import os
+import pwd
+import shutil
 import stat
 import subprocess
 import sys
@@ -151,3 +153,13 @@ def test_its_programs_are_of_its_version(place):
         psql = EmbeddedPostgres(place / "pg", version=version).binary("psql")
 
         assert f" {version}" in subprocess.run([psql, "--version"], capture_output=True, text=True, check=True).stdout
+
+
+def test_what_a_failed_program_said_is_told(place):
+    (place / "left_over").write_text("x")
+    if os.geteuid() == 0:
+        known = {entry.pw_name for entry in pwd.getpwall()}
+        shutil.chown(place, "postgres" if "postgres" in known else "nobody")
+
+    with pytest.raises(OperatorError, match=r"initdb failed with code 1: .*not empty.*; mend that"):
+        EmbeddedPostgres(place).start()

@@ -461,3 +461,22 @@ def test_the_address_to_listen_on_has_two_parts(listen, host, port):
     found = settings(STP_ETL__OPS__LISTEN=listen).ops
 
     assert (found.listen_host, found.listen_port) == (host, port)
+
+
+@pytest.mark.parametrize("name", ["STP_ETL_FEEDS__MAIN__PASSWORD", "STPETL__OPS__LISTEN", "stp_etl__ops__listen"])
+def test_a_misspelt_prefix_is_a_fault_and_not_left_aside(name):
+    with pytest.raises(ConfigError) as found:
+        settings(FEED, **{name: "x"})
+
+    assert found.value.faults[0].startswith(f"{name}: ")
+    assert "STP_ETL__SECTION__KEY" in found.value.faults[0]
+
+
+def test_a_variable_of_another_program_is_left_alone():
+    assert settings(FEED, STP_ETL_TEST_DATABASE_URL="x", STPX__A="y", MY_STP_ETL__B="z").feed(None)
+
+
+def test_an_assumption_that_does_not_exist_cannot_be_confirmed():
+    assert faults(FEED + "confirmed_assumptions = ['A24', 'A25']") == (
+        'feeds.main.confirmed_assumptions[1] = "A25": must be A1 to A24, as the README numbers the assumptions',
+    )

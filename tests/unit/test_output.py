@@ -3,6 +3,10 @@
 import csv
 import io
 import json
+import os
+import pty
+import subprocess
+import sys
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from enum import StrEnum
@@ -121,3 +125,43 @@ def test_any_text_of_the_vendor_comes_back_from_json(capsys, text):
     out = capsys.readouterr().out
     out.encode("utf-8")
     assert json.loads(out) == [{"note": text}]
+
+
+def on_a_terminal(width: int) -> tuple[str, str]:
+    """Return what `show` writes to a terminal of this width, and to stderr."""
+    code = (
+        "from etl.cli.output import Format, show\n"
+        "show([('FXI1', 'EUR/USD', 'x' * 30), ('FXI2', 'USD/JPY', None)], ['trade_id', 'symbol', 'note'], "
+        "Format.TABLE, ['note'])"
+    )
+    terminal, theirs = pty.openpty()
+    done = subprocess.run(
+        [sys.executable, "-c", code], stdout=theirs, stderr=subprocess.PIPE, text=True, check=True,
+        env={"COLUMNS": str(width), "TERM": "xterm", "PYTHONPATH": os.pathsep.join(sys.path)},
+    )  # fmt: skip
+    os.close(theirs)
+    with os.fdopen(terminal, "rb", buffering=0) as seen:
+        return seen.read(100_000).decode().replace("\r\n", "\n"), done.stderr
+
+
+def test_a_wide_terminal_shows_the_whole_table():
+    shown, said = on_a_terminal(100)
+
+    assert "x" * 30 in shown.splitlines()[2]
+    assert said == ""
+
+
+def test_a_narrow_terminal_goes_without_the_spare_columns_and_says_so():
+    shown, said = on_a_terminal(30)
+
+    assert [line.split() for line in shown.splitlines()[2:]] == [["FXI1", "EUR/USD"], ["FXI2", "USD/JPY"]]
+    assert said == "no room for note: widen the terminal, or use --format json or csv\n"
+
+
+def test_a_terminal_too_narrow_for_any_table_shows_a_block_a_row():
+    shown, _ = on_a_terminal(12)
+
+    assert shown.splitlines() == [
+        "-- 1 of 2", "trade_id  FXI1", "symbol    EUR/USD", "note      " + "x" * 30,
+        "-- 2 of 2", "trade_id  FXI2", "symbol    USD/JPY",
+    ]  # fmt: skip
