@@ -9,10 +9,10 @@ from functools import cached_property
 from pathlib import Path
 from threading import Event
 from types import TracebackType
-from uuid import uuid4
 
 import structlog
 
+from etl.chance import new_id
 from etl.clock import Clock, SystemClock
 from etl.config import FeedSettings, Settings
 from etl.config.model import ASSUMPTIONS
@@ -39,17 +39,13 @@ CLOCKS_AGREE_S = 60.0
 log = structlog.get_logger()
 
 
-def new_id() -> str:
-    """Return an id that nobody else has: of a request, of a run."""
-    return uuid4().hex
-
-
 class App:
     """The program with its settings: the database, and the feeds as they are needed. Close it, or use `with`."""
 
     def __init__(self, settings: Settings, clock: Clock | None = None) -> None:
         self.settings = settings
         self.clock: Clock = clock or SystemClock()
+        self.new_id: Callable[[], str] = new_id
         self.stop = Event()
         self.beats = Beats(self.clock)
         """How the daemon's main loop and jobs stand."""
@@ -94,6 +90,10 @@ class App:
         with self.database.connect() as connection:
             schema.check(connection)
 
+    def lease_of(self, feed_id: int, lock_key: int) -> Lease:
+        """Return the leadership of a feed, not taken yet."""
+        return Lease(self.database, self.clock, feed_id, lock_key)
+
     def feed(self, name: str | None = None) -> FeedRuntime:
         """Return the feed of this name, or the only one, ready to lead, poll and book."""
         settings = self.settings.feed(name)
@@ -133,13 +133,13 @@ class FeedRuntime:
             self.feed_id = work.feeds.register(self.name, identity, app.clock.now())
             work.feeds.say_unconfirmed(self.feed_id, unconfirmed(settings))
             work.commit()
-        self.lease = Lease(app.database, app.clock, self.feed_id, identity.lock_key)
-        self.vendor = VendorClient(endpoint_of(settings), app.clock, new_id)
+        self.lease = app.lease_of(self.feed_id, identity.lock_key)
+        self.vendor = VendorClient(endpoint_of(settings), app.clock, app.new_id)
         self.landed = Event()
         self._led_epoch = 0  # of which the doubts of earlier leaders have their gaps
         self.poller = Poller(
             polled(self.feed_id, settings, app.settings.ops.shutdown_grace_s), self.vendor, app.open_work,
-            clock=app.clock, new_id=new_id, lease=self.lease, stop=app.stop, on_landed=self._note_landed,
+            clock=app.clock, new_id=app.new_id, lease=self.lease, stop=app.stop, on_landed=self._note_landed,
             prove=lambda: self.healer.wants_proof,
         )  # fmt: skip
         self.healer = self._healer()

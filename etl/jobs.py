@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from threading import Lock
 from typing import Literal
-from uuid import uuid4
 
 import structlog
 from structlog.contextvars import bound_contextvars
 
 from etl import metrics
+from etl.chance import new_id
 from etl.clock import Clock
 from etl.errors import OperatorError, TransientError
 
@@ -156,7 +156,7 @@ class Beats:
 def execute(job: Job, clock: Clock, beats: Beats) -> None:
     """Run the job once, and say in one line how it went; never raises, so that the scheduler goes on."""
     feed = {} if job.feed is None else {"feed": job.feed}
-    with bound_contextvars(job=job.name, run_id=uuid4().hex, **feed):
+    with bound_contextvars(job=job.name, run_id=new_id(), **feed):
         started = clock.monotonic()
         beats.began(job)
         outcome, said = _run(job, clock, started)

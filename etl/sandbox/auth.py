@@ -5,8 +5,7 @@ import hashlib
 import hmac
 import re
 import secrets
-import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -38,25 +37,26 @@ class _Token:
 class Tokens:
     """The tokens issued; their life is measured on a clock that nobody can set."""
 
-    def __init__(self) -> None:
+    def __init__(self, seconds: Callable[[], float]) -> None:
+        self._seconds = seconds
         self._tokens: dict[str, _Token] = {}
 
     def issue(self, user: User, life_s: float) -> str:
         """Return a new token of 62 characters, as in the sample of T/tutorialauth."""
         token = secrets.token_urlsafe(48)[:62]
-        self._tokens[token] = _Token(user, time.monotonic() + life_s)
+        self._tokens[token] = _Token(user, self._seconds() + life_s)
         return token
 
     def prolong(self, token: str, life_s: float) -> None:
         """Let a known token live from now on for `life_s`."""
-        self._tokens[token].expires = time.monotonic() + life_s
+        self._tokens[token].expires = self._seconds() + life_s
 
     def owner(self, token: str) -> tuple[User, bool]:
         """Return whose token it is, and whether it has expired."""
         known = self._tokens.get(token)
         if known is None:
             raise RefusedError("AuthenticationError.InvalidToken", "The token is unknown")
-        return known.user, time.monotonic() >= known.expires
+        return known.user, self._seconds() >= known.expires
 
     def user_of(self, token: str | None) -> User:
         """Return the user of a token that is valid now."""
@@ -71,7 +71,7 @@ class Tokens:
         """End the life of one token, or of all."""
         for each in self._tokens if token is None else (token,):
             if each in self._tokens:
-                self._tokens[each].expires = time.monotonic()
+                self._tokens[each].expires = self._seconds()
 
 
 @dataclass(frozen=True, slots=True)

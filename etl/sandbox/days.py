@@ -1,5 +1,6 @@
 """The vendor's calendar: trade days that turn at 17:00 New York, value dates and tenors."""
 
+import time as machine
 from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
@@ -73,6 +74,15 @@ class Clock:
 
     def __init__(self, start: datetime | None = None) -> None:
         self._shift = timedelta(0) if start is None else start - datetime.now(UTC)
+
+    @staticmethod
+    def machine_now() -> datetime:
+        """Return the machine's present, whatever this clock says."""
+        return datetime.now(UTC)
+
+    def monotonic(self) -> float:
+        """Return seconds on a clock that nobody can set."""
+        return machine.monotonic()
 
     @property
     def moved(self) -> bool:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time
 
+from etl.sandbox.days import Clock
 from etl.sandbox.faults import fault_of
 from etl.sandbox.variants import Variants
 
@@ -84,4 +85,4 @@ class Options:
             return self.start_time.astimezone(UTC)
         if self.today is None and self.start_time is None:
             return None
-        return datetime.combine(self.today or datetime.now(UTC).date(), self.start_time or START_TIME, UTC)
+        return datetime.combine(self.today or Clock.machine_now().date(), self.start_time or START_TIME, UTC)

@@ -2,9 +2,8 @@
 
 import heapq
 import random
-import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from etl.sandbox.trade import VERIFIED, Trade
@@ -35,7 +34,8 @@ class Page:
 class Queue:
     """Trades that wait for one download user, and those that it has taken."""
 
-    def __init__(self) -> None:
+    def __init__(self, seconds: Callable[[], float]) -> None:
+        self._seconds = seconds
         self.pages: deque[Page] = deque()
         self._pending: deque[Entry] = deque()
         self._later: list[tuple[float, int, Trade]] = []
@@ -80,7 +80,7 @@ class Queue:
 
     def requeue(self, trades: Iterable[Trade], *, after_s: float) -> int:
         """Make downloaded trades eligible again after a while, and return how many; those that wait already stay."""
-        due, count = time.monotonic() + after_s, 0
+        due, count = self._seconds() + after_s, 0
         for trade in trades:
             if trade.id in self._downloaded and trade.id not in self._waiting:
                 self._waiting.add(trade.id)
@@ -128,7 +128,7 @@ class Queue:
             self._waiting.discard(entry.id)
 
     def _ripen(self) -> None:
-        now = time.monotonic()
+        now = self._seconds()
         while self._later and self._later[0][0] <= now:
             self._pending.append(heapq.heappop(self._later)[2])
 

@@ -1,6 +1,6 @@
 """Login, renewal, and who is behind a request."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from etl.sandbox import auth
 from etl.sandbox.auth import RefusedError, Signed
@@ -77,6 +77,7 @@ class Sessions:
         """Return who asks, by token or by signature; raises RefusedError."""
         if signed.headers.get("authorization", "").startswith("hmac"):
             shift = timedelta(seconds=self._world.variants.date_offset_s)
-            clocks = (self.clock(), datetime.now(UTC) + shift) if self._world.clock.moved else (self.clock(),)
+            clock = self._world.clock
+            clocks = (self.clock(), clock.machine_now() + shift) if clock.moved else (self.clock(),)
             return auth.user_of_signature(signed, self._world.options.users, clocks)
         return self._world.tokens.user_of(signed.headers.get("sso_token"))

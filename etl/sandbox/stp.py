@@ -1,6 +1,5 @@
 """The STP download: the queue whose reading is taking, and the request to fill it again."""
 
-import time
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
@@ -110,7 +109,7 @@ class StpDownload:
 
     def _too_soon(self, user: str) -> Answer | None:
         """Answer 429 if the last resend is not long enough ago (A24)."""
-        now, pause = time.monotonic(), self._world.variants.resend_min_interval_s
+        now, pause = self._world.clock.monotonic(), self._world.variants.resend_min_interval_s
         last = self._world.resent_at.get(user)
         if pause and last is not None and now - last < pause:
             wait = str(int(pause - (now - last)) + 1)

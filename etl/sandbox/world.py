@@ -24,11 +24,11 @@ SOMEBODY_ELSE = "(second consumer)"
 class World:
     """One seed gives one world; everything in it happens on one thread."""
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: Options, clock: days.Clock | None = None) -> None:
         self.options = options
         self.variants = options.all_variants()
-        self.clock = days.Clock(options.start())
-        self.tokens = Tokens()
+        self.clock = clock or days.Clock(options.start())
+        self.tokens = Tokens(self.clock.monotonic)
         self.records = Records()
         fault_seed = options.seed if options.fault_seed is None else options.fault_seed
         self.plan = Plan(options.fault_rate, fault_seed, options.fault_kinds)
@@ -64,7 +64,7 @@ class World:
     def queue(self, user: User) -> Queue:
         """Return the user's queue: its own, or that of its organisation (A23)."""
         key = user.org if self.variants.shared_queue else f"{user.name}@{user.org}"
-        return self._queues.setdefault(key, Queue())
+        return self._queues.setdefault(key, Queue(self.clock.monotonic))
 
     def queues(self, org: str | None = None) -> list[Queue]:
         """Return all queues, or those of an organisation."""

@@ -15,7 +15,7 @@ MAY_IMPORT = {  # part of etl: the parts it may import, besides itself
     "sandbox": set(),
     "pipeline": {"domain", "vendor.feed", "store", "clock", "errors", "metrics"},
     "controls": {"domain", "vendor.feed", "store", "clock", "errors", "metrics"},
-    "jobs": {"clock", "errors", "metrics"},
+    "jobs": {"chance", "clock", "errors", "metrics"},
     "ops": {"jobs", "store", "clock", "config", "metrics"},
 }  # app, schedule, daemon, cli: anything
 ONLY_HOME = {
@@ -30,9 +30,12 @@ ONLY_HOME = {
 }  # structlog: anywhere but the domain
 
 MAY_IMPORT_ANYTHING = {"app", "schedule", "daemon", "cli"}
-FOUNDATION = {"errors", "config", "clock", "log", "metrics"}  # may import each other and nothing else of etl
+FOUNDATION = {"errors", "config", "clock", "chance", "log", "metrics"}  # may import each other and nothing else of etl
 
-MAY_READ_THE_TIME = ("etl/clock.py", "etl/sandbox/")
+MAY_READ_THE_TIME = ("etl/clock.py", "etl/sandbox/days.py", "etl/sandbox/process.py")  # the last waits for a child
+MAY_DRAW = ("etl/chance.py", "etl/sandbox/auth.py", "etl/sandbox/delivery.py")  # the last two: tokens, foreign ids
+DRAWS = ("random", "secrets", "uuid.uuid1", "uuid.uuid4", "os.urandom")
+SEEDED = "random.Random"
 READS_THE_TIME = {
     "datetime.date.today",
     *(f"datetime.datetime.{name}" for name in ("now", "today", "utcnow")),
@@ -118,10 +121,8 @@ def imports_away_from_home(module: Module) -> list[str]:
     return found
 
 
-def reads_of_the_time(module: Module) -> list[str]:
-    """Return every mention of a function that tells the time, under whatever name it was imported."""
-    if module.path.startswith(MAY_READ_THE_TIME):
-        return []
+def mentions(module: Module) -> Iterator[tuple[ast.AST, str]]:
+    """Yield what is used of other modules, under its full name, whatever it was imported as."""
     known = {
         alias.asname or alias.name.split(".")[0]: alias.name if alias.asname else alias.name.split(".")[0]
         for node in ast.walk(module.tree)
@@ -133,14 +134,35 @@ def reads_of_the_time(module: Module) -> list[str]:
         if isinstance(node, ast.ImportFrom) and not node.level
         for alias in node.names
     }
-    found = []
     for node in ast.walk(module.tree):
         if isinstance(node, ast.Name | ast.Attribute):
             first, *rest = ast.unparse(node).split(".")
-            name = ".".join([known.get(first, ""), *rest])
-            if name in READS_THE_TIME:
-                found.append(module.at(node, f"reads {name}"))
-    return found
+            yield node, ".".join([known.get(first, ""), *rest])
+
+
+def reads_of_the_time(module: Module) -> list[str]:
+    """Return every mention of a function that tells the time, under whatever name it was imported."""
+    if module.path.startswith(MAY_READ_THE_TIME):
+        return []
+    return [module.at(node, f"reads {name}") for node, name in mentions(module) if name in READS_THE_TIME]
+
+
+def draws(module: Module) -> list[str]:
+    """Return every mention of chance; the sandbox may draw from a generator that has a seed."""
+    if module.path.startswith(MAY_DRAW):
+        return []
+    in_sandbox = module.part == "sandbox"
+    seedless = {
+        id(node.func)
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.Call) and not (node.args or node.keywords)
+    }
+    return [
+        module.at(node, f"draws from {name}")
+        for node, name in mentions(module)
+        if name.startswith(tuple(f"{each}." for each in DRAWS[:2])) or name in DRAWS[2:]
+        if not (in_sandbox and name == SEEDED and id(node) not in seedless)
+    ]
 
 
 def missing_docstring(module: Module) -> list[str]:
@@ -191,6 +213,10 @@ def test_the_sandbox_shares_no_code_with_the_rest():
 
 def test_only_the_clock_reads_the_time():
     assert [fault for module in modules() for fault in reads_of_the_time(module)] == []
+
+
+def test_only_one_module_draws_by_chance():
+    assert [fault for module in modules() for fault in draws(module)] == []
 
 
 def test_every_module_begins_with_a_docstring():
@@ -306,7 +332,33 @@ def test_a_look_at_the_time_is_found_under_any_name():
         "9 reads time.monotonic",
     ]
     assert reads_of_the_time(Module("etl/clock.py", source)) == []
-    assert reads_of_the_time(Module("etl/sandbox/world.py", source)) == []
+    assert reads_of_the_time(Module("etl/sandbox/days.py", source)) == []
+
+
+def test_a_draw_by_chance_is_found_under_any_name():
+    source = (
+        "import os, random as dice, secrets\n"
+        "from random import choice, Random\n"
+        "from uuid import uuid4 as fresh, UUID\n"
+        "UUID(int=1), os.getpid(), draw.random(), path.choice\n"
+        "dice.random()\n"
+        "choice(x)\n"
+        "secrets.token_hex()\n"
+        "run(new_id=fresh)\n"
+        "os.urandom(8)\n"
+        "Random(7)\n"
+        "Random()\n"
+    )
+
+    found = {
+        each.split(" ")[0].removeprefix("etl/pipeline/poll.py:")
+        for each in draws(Module("etl/pipeline/poll.py", source))
+    }
+
+    assert found == {"5", "6", "7", "8", "9", "10", "11"}
+    assert "etl/sandbox/world.py:10 draws from random.Random" not in draws(Module("etl/sandbox/world.py", source))
+    assert "etl/sandbox/world.py:11 draws from random.Random" in draws(Module("etl/sandbox/world.py", source))
+    assert draws(Module("etl/chance.py", source)) == []
 
 
 def test_a_missing_docstring_is_found():
