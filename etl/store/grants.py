@@ -9,7 +9,10 @@ from sqlalchemy import Connection, text
 from etl.store.base import SCHEMA
 
 REPORTING_ROLE = "stp_reporting"
-INSERT_ONLY = ("answer", "audit", "trade_leg", "trade_version")
+INSERT_ONLY = (
+    "answer", "audit", "balance_adjustment", "break_event", "certificate", "certificate_sign_off", "opening",
+    "opening_balance", "opening_position", "trade_leg", "trade_version", "vendor_body", "vendor_reply",
+)  # fmt: skip
 """Tables whose rows the daemon's role can only add and read (law 5)."""
 # Not the partitions: a right on the parent is enough, and one on a partition would outlast the parent's revocation.
 CHANGEABLE = text("""

@@ -9,6 +9,7 @@ from sqlalchemy import text
 from etl.domain.fields import Reading
 from etl.errors import ContentRefusedError, DatabaseRefusedError
 from etl.pipeline.book import BookedFeed, Booker
+from etl.store import grants
 from etl.store.database import Database
 from etl.store.repositories.attention import Deed
 from etl.store.unit_of_work import work_on
@@ -158,3 +159,12 @@ def test_every_version_of_postgres_refuses_to_change_what_was_landed(some_postgr
                 change(database, f"DELETE FROM stp.{table}")
 
         database.close()
+
+
+@pytest.mark.parametrize("table", sorted(set(grants.INSERT_ONLY) - set(INSERT_ONLY)))
+def test_what_reconciliation_is_based_on_is_never_changed(database, table):
+    """The trigger is asked by the statement itself, so that no row need be there."""
+    with pytest.raises(DatabaseRefusedError, match=f"TRUNCATE on stp.{table} refused"):
+        change(database, f"TRUNCATE stp.{table} CASCADE")
+    triggers = "SELECT count(*) FROM pg_trigger WHERE tgrelid = CAST(:name AS regclass) AND tgname = 'insert_only'"
+    assert value(database, triggers, name=f"stp.{table}") == 1

@@ -15,7 +15,8 @@ from etl.config.alert_kinds import AlertKind
 from etl.domain.text import storable
 from etl.domain.trade import Fault
 from etl.store.repositories.alerts import Alert, AlertRepository
-from etl.store.rows.attention import AuditRow, ExceptionItemRow, IncidentRow, ReconBreakRow
+from etl.store.rows.attention import AuditRow, ExceptionItemRow, IncidentRow
+from etl.store.rows.breaks import BreakEventRow, ReconBreakRow
 from etl.store.rows.poll import MESSAGES_A_POLL
 
 AT_ONCE = 500
@@ -124,7 +125,7 @@ class AttentionRepository:
         """Open the break of this kind about a trade, or add this observation to it and open it again."""
         statement = postgresql.insert(ReconBreakRow).values(
             feed_id=feed_id, kind=kind, key=trade_id, trade_id=trade_id, state="open", opened_at=at,
-            last_seen_at=at, reopened=0, comment=comment, evidence=[dict(evidence)],
+            last_seen_at=at, reopened=0, comment=comment, evidence=[dict(evidence)], seen=1,
         )  # fmt: skip
         new = statement.excluded
         statement = statement.on_conflict_do_update(
@@ -134,6 +135,7 @@ class AttentionRepository:
                 "last_seen_at": at,
                 "comment": comment,
                 "reopened": ReconBreakRow.reopened + 1,
+                "reopened_at": at,
                 "evidence": ReconBreakRow.evidence.op("||")(new.evidence),
             },
         )
@@ -143,6 +145,8 @@ class AttentionRepository:
         number, times, before = self._connection.execute(
             statement.returning(ReconBreakRow.id, ReconBreakRow.reopened, was)
         ).one()
+        event = {"break_id": number, "at": at, "deed": "reopened" if times else "opened", "by": "stp-etl"}
+        self._connection.execute(insert(BreakEventRow).values(**event, note=comment, figures=dict(evidence)))
         if before not in OPEN_BREAK:
             AlertRepository(self._connection).break_opened(feed_id, kind, number, at, times=times)
 

@@ -1,12 +1,11 @@
-"""What a person must look at: exception items, breaks, incidents; and what persons did: the audit log."""
+"""What a person must look at: exception items, incidents; and what persons did: the audit log."""
 
 from __future__ import annotations
 
 from datetime import datetime
-from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import BigInteger, CheckConstraint, Identity, Index, UniqueConstraint, text
+from sqlalchemy import BigInteger, CheckConstraint, Identity, Index, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from etl.store.base import Digest, Id, Row
@@ -41,42 +40,6 @@ class ExceptionItemRow(Row):
     closed_at: Mapped[datetime | None]
     closed_by: Mapped[str | None]
     reason: Mapped[str | None]
-
-
-class ReconBreakRow(Row):
-    """A difference that a control found: one row a feed, kind and key, never a new one a run."""
-
-    __tablename__ = "recon_break"
-    __table_args__ = (
-        UniqueConstraint("feed_id", "kind", "key"),
-        CheckConstraint("state IN ('open', 'investigating', 'cleared', 'accepted', 'resolved')", name="state_known"),
-    )
-
-    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
-    feed_id: Mapped[int]
-    kind: Mapped[str]
-    key: Mapped[str]
-    trade_id: Mapped[str | None]
-    ours: Mapped[Decimal | None]
-    theirs: Mapped[Decimal | None]
-    difference: Mapped[Decimal | None]
-    currency: Mapped[str | None]
-    ours_term: Mapped[Decimal | None]
-    theirs_term: Mapped[Decimal | None]
-    difference_term: Mapped[Decimal | None]
-    reporting_amount: Mapped[Decimal | None]
-    rate_as_of: Mapped[datetime | None]
-    state: Mapped[str]
-    opened_at: Mapped[datetime]
-    last_seen_at: Mapped[datetime]
-    reopened: Mapped[int]
-    severity: Mapped[str | None]
-    assigned_to: Mapped[str | None]
-    accepted_until: Mapped[datetime | None]
-    vendor_ticket: Mapped[str | None]
-    comment: Mapped[str | None]
-    explained_by: Mapped[str | None]
-    evidence: Mapped[list[Any]] = mapped_column(comment="What was seen, when, oldest first")
 
 
 class IncidentRow(Row):
