@@ -35,6 +35,11 @@ CONTRACT = {
     "break": """feed break_id kind key trade_id ours theirs difference currency ours_term theirs_term
         difference_term reporting_amount rate_as_of state opened_at last_seen_at reopened age_business_days
         severity assigned_to accepted_until vendor_ticket comment explained_by""",
+    "break_event": "feed break_id event_id at deed by note figures run_id reply_id",
+    "reconciliation_run": """feed run_id control cause requested_by reason state result started_at as_of ended_at
+        trade_day compared agreed breaks rules basis counts cited detail""",
+    "certificate": """feed certificate_id trade_date number state issued_at issued_by supersedes latest reasons basis
+        counts sums difference cited trades_sha256 settings_hash software_version sha256 signed_as signed_at""",
     "feed_status": """feed leader epoch last_poll_at last_empty_at last_trade_at landed_unbooked open_gaps
         open_exceptions
         open_breaks state unconfirmed_assumptions""",

@@ -4,8 +4,8 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
-revision = "0004"
-down_revision = "0003"
+revision = "0005"
+down_revision = "0004"
 branch_labels = None
 depends_on = None
 
@@ -58,6 +58,111 @@ INSERT_ONLY = (
     "certificate",
     "certificate_sign_off",
 )
+COMMENTS = {
+    "break": (
+        None,
+        {
+            "level": "Whose position: ORG, LE or USER; NULL where it is no position",
+            "level_value": "The organisation, legal entity or user",
+            "symbol": "Symbol of a position",
+            "value_date": "Value date of a position",
+            "order_id": "The order that it is about",
+            "seen": "Runs that saw it since it was opened or opened again",
+            "reopened_at": "Instant at which it came back last",
+            "closed_at": "Instant at which it was cleared or resolved",
+            "closed_by": "Who resolved it; stp-etl where a control proved that it is gone",
+            "reason": "Why it was accepted, resolved or cleared",
+            "reporting_currency": "Currency of reporting_amount",
+            "rate_note": "Why there is no reporting_amount, or on how old a rate it stands",
+            "gap_id": "The gap that was opened on this evidence",
+            "investigated_at": "Instant at which it was last investigated",
+        },
+    ),
+    "break_event": (
+        "What happened to a break: one row for each change, comment or step of its investigation",
+        {
+            "feed": "Name of the feed",
+            "break_id": "Our number of the break",
+            "event_id": "Our number of the event; rises with time",
+            "at": "Instant of the event",
+            "deed": "opened, reopened, changed, cleared, accepted, resolved, assigned, commented, step",
+            "by": "The operator, or stp-etl",
+            "note": "What was found, or what a person wrote",
+            "figures": "Amounts as text, ids and counts, as JSON",
+            "run_id": "The run of reconciliation that it belongs to",
+            "reply_id": "Our number of the vendor's stored answer that says so",
+        },
+    ),
+    "reconciliation_run": (
+        "One comparison of our book with the vendor's figures",
+        {
+            "feed": "Name of the feed",
+            "run_id": "Our number of the run",
+            "control": "fills, positions or balances",
+            "cause": "What made it run: interval, daily, healed, operator",
+            "requested_by": "The operator who asked for it; stp-etl where it ran by itself",
+            "reason": "Why, in the operator's words",
+            "state": "running, done or failed",
+            "result": "agreed, breaks, no_opening, timing, query_failed and so on",
+            "started_at": "Instant at which it began",
+            "as_of": "Instant at which the vendor was asked, and for which the result holds",
+            "ended_at": "Instant at which it ended",
+            "trade_day": "Business day of the run",
+            "compared": "Keys, orders or accounts that were compared",
+            "agreed": "Those without a difference above the tolerance",
+            "breaks": "Differences that were confirmed in this run",
+            "rules": "Settings it ran by, with their hash, as JSON",
+            "basis": "What it stands on: proven-empty polls, openings, looks, calls, as JSON",
+            "counts": "Counts, among them how many keys each reading of the term amount fits, as JSON",
+            "cited": "The vendor's stored answers that it used: number, request id, SHA-256, question",
+            "detail": "A sentence about how it ended",
+        },
+    ),
+    "certificate": (
+        "What could be proven about a trade day at one instant; never changed, a later one supersedes it",
+        {
+            "feed": "Name of the feed",
+            "certificate_id": "Our number of the certificate",
+            "trade_date": "The trade day that it is about",
+            "number": "Number among the certificates of this trade day, from 1",
+            "state": "COMPLETE, INCOMPLETE (see reasons), or PRELIMINARY while the day is not over",
+            "issued_at": "Instant at which it was issued",
+            "issued_by": "Who asked for it",
+            "supersedes": "Number of the certificate before; NULL for the first",
+            "latest": "True for the last one of its trade day",
+            "reasons": "Why it is not COMPLETE, each with the command that leads on, as JSON",
+            "basis": "What it stands on, and its limits, as JSON",
+            "counts": "Counts of trades, legs, messages and so on, as JSON",
+            "sums": "Amounts by currency, as JSON text",
+            "difference": "What changed against the certificate before, as JSON",
+            "cited": "The vendor's stored answers that it uses: number, request id, SHA-256, question",
+            "trades_sha256": "SHA-256 in hex over the sorted trades of the day",
+            "settings_hash": "SHA-256 of the settings",
+            "software_version": "Version of the program that issued it",
+            "sha256": "SHA-256 in hex over the certificate",
+            "signed_as": "Who signed it, by name",
+            "signed_at": "Instant of the last signature",
+        },
+    ),
+}
+# A view loses columns only by being dropped, and its comments with it: they are put back.
+KEEP_COMMENTS = """
+CREATE TEMP TABLE kept ON COMMIT DROP AS
+SELECT attname AS name, col_description(attrelid, attnum) AS meaning, obj_description(attrelid, 'pg_class') AS whole
+FROM pg_attribute WHERE attrelid = CAST('reporting.break' AS regclass) AND attnum > 0
+"""
+PUT_BACK_COMMENTS = """
+DO $$
+DECLARE each record;
+BEGIN
+    FOR each IN SELECT k.* FROM kept k JOIN information_schema.columns c
+        ON (c.table_schema, c.table_name, c.column_name) = ('reporting', 'break', k.name)
+    LOOP
+        EXECUTE format('COMMENT ON COLUMN reporting.break.%I IS %L', each.name, each.meaning);
+        EXECUTE format('COMMENT ON VIEW reporting.break IS %L', each.whole);
+    END LOOP;
+END $$
+"""
 GRANTS = """
 DO $$ BEGIN
     IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'stp_reporting') THEN
@@ -65,6 +170,11 @@ DO $$ BEGIN
     END IF;
 END $$
 """
+
+
+def comment(kind: str, name: str, meaning: str) -> None:
+    quoted = meaning.replace("'", "''")
+    op.execute(f"COMMENT ON {kind} reporting.{name} IS '{quoted}'")
 
 
 def upgrade() -> None:
@@ -421,6 +531,11 @@ def upgrade() -> None:
     op.execute(f"CREATE OR REPLACE VIEW reporting.break AS {BREAK}{BREAK_MORE}{BREAK_FROM}")
     for name, query in NEW_VIEWS.items():
         op.execute(f"CREATE OR REPLACE VIEW reporting.{name} AS {query}")
+    for view, (meaning, columns) in COMMENTS.items():
+        if meaning is not None:
+            comment("VIEW", view, meaning)
+        for column, text in columns.items():
+            comment("COLUMN", f"{view}.{column}", text)
     op.execute(GRANTS)
 
 
@@ -428,6 +543,7 @@ def downgrade() -> None:
     op.execute("SET LOCAL lock_timeout = '4s'")
     for name in reversed(NEW_VIEWS):
         op.execute(f"DROP VIEW reporting.{name}")
+    op.execute(KEEP_COMMENTS)
     op.execute("DROP VIEW reporting.break")  # a view cannot lose columns otherwise
 
     op.drop_index(
@@ -465,4 +581,5 @@ def downgrade() -> None:
     op.drop_table("balance_adjustment", schema="stp")
     op.drop_table("asked_order", schema="stp")
     op.execute(f"CREATE OR REPLACE VIEW reporting.break AS {BREAK}{BREAK_FROM}")
+    op.execute(PUT_BACK_COMMENTS)
     op.execute(GRANTS)
