@@ -11,10 +11,10 @@ SUITES := $(wildcard $(addprefix tests/,unit integration contract acceptance sim
 PLAIN_PIP := env -u PIP_EXTRA_INDEX_URL -u PIP_FIND_LINKS -u PIP_NO_INDEX PIP_CONFIG_FILE=/dev/null
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench crash lock venv clean
+.PHONY: help demo test lint bench crash contract lock venv clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 demo: venv ## the whole product on this machine: embedded Postgres, the vendor's sandbox, proof at the end
 	@$(BIN)/stp-etl demo $(ARGS)
@@ -32,6 +32,9 @@ bench: venv ## benchmarks; ARGS go to them
 
 crash: venv ## kill the daemon at random instants, heal, count what is lost: make crash RUNS=50 SEED=1
 	@$(BIN)/python -m tests.simulation.crash --runs $(or $(RUNS),50) --seed $(or $(SEED),1)
+
+contract: venv ## deploy/REPORTING.md and the list of reporting columns anew, after a column was added
+	@$(BIN)/python -m tests.reporting_page
 
 lock: venv ## write requirements.lock anew from pyproject.toml; ARGS="--upgrade" for newer versions
 	@$(PLAIN_PIP) CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --extra dev --all-build-deps \

@@ -42,6 +42,7 @@ NOUNS: Mapping[str, str] = MappingProxyType(
         "incidents": "etl.cli.incidents",
         "feeds": "etl.cli.feeds",
         "audit": "etl.cli.audit",
+        "reporting": "etl.cli.reporting",
         "db": "etl.cli.db",
         "config": "etl.cli.config",
     }

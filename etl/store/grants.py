@@ -14,6 +14,8 @@ INSERT_ONLY = (
     "opening_balance", "opening_position", "trade_leg", "trade_version", "vendor_body", "vendor_reply",
 )  # fmt: skip
 """Tables whose rows the daemon's role can only add and read (law 5)."""
+KEPT = ("change_counter", "exception_item", "position", "recon_break", "trade")
+"""Tables whose rows the daemon's role can change and never delete (design §6, §7)."""
 # Not the partitions: a right on the parent is enough, and one on a partition would outlast the parent's revocation.
 CHANGEABLE = text("""
 SELECT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -50,14 +52,19 @@ def reporting_grants(connection: Connection, *, create: bool) -> list[str]:
 
 def daemon_grants(connection: Connection, role: str) -> list[str]:
     """Return the statements that let `role` poll and book, and keep it from changing what was landed (law 5)."""
-    found = connection.execute(CHANGEABLE, {"schema": SCHEMA, "others": [*INSERT_ONLY, "alembic_version"]}).scalars()
+    found = connection.execute(
+        CHANGEABLE, {"schema": SCHEMA, "others": [*INSERT_ONLY, *KEPT, "alembic_version"]}
+    ).scalars()
     changeable = ", ".join(f"{SCHEMA}.{table}" for table in found)
     insert_only = ", ".join(f"{SCHEMA}.{table}" for table in INSERT_ONLY)
+    kept = ", ".join(f"{SCHEMA}.{table}" for table in KEPT)
     statements = (
         f"GRANT USAGE ON SCHEMA {SCHEMA}, reporting TO {{role}}",
         f"GRANT SELECT ON ALL TABLES IN SCHEMA {SCHEMA}, reporting TO {{role}}",
         f"GRANT USAGE ON ALL SEQUENCES IN SCHEMA {SCHEMA} TO {{role}}",
         f"GRANT INSERT ON {insert_only} TO {{role}}",
+        f"REVOKE DELETE ON {kept} FROM {{role}}",
+        f"GRANT INSERT, UPDATE ON {kept} TO {{role}}",
         f"GRANT INSERT, UPDATE, DELETE ON {changeable} TO {{role}}",
     )
     return _written(connection, statements, role)

@@ -13,6 +13,7 @@ from etl.store.repositories.alerts import AlertRepository
 from etl.store.repositories.answers import AnswerRepository
 from etl.store.repositories.attention import AttentionRepository
 from etl.store.repositories.book import BookRepository
+from etl.store.repositories.contract import ContractRepository
 from etl.store.repositories.feeds import FeedRepository
 from etl.store.repositories.gaps import GapRepository
 from etl.store.repositories.lists import ListRepository
@@ -66,6 +67,11 @@ class UnitOfWork:
     def lists(self) -> ListRepository:
         """Rows of the reporting views, for people."""
         return ListRepository(self._connection)
+
+    @cached_property
+    def contract(self) -> ContractRepository:
+        """What the reporting views mean."""
+        return ContractRepository(self._connection)
 
     @cached_property
     def originals(self) -> OriginalRepository:

@@ -96,12 +96,23 @@ def test_the_role_of_the_daemon_can_poll_and_book_and_not_rewrite(stp_etl, desk,
     Desk(daemon, work_on(daemon), desk.clock).land(a_raw_message())
     change(daemon, "SELECT stp.make_partitions(current_date, 1)")
 
-    for table in ("answer", "trade_version", "trade_leg", "audit"):
+    for table in ("answer", "trade", "trade_version", "trade_leg", "audit", "recon_break", "exception_item"):
         for statement in (f"DELETE FROM stp.{table}", f"TRUNCATE stp.{table}"):
             with pytest.raises(DatabaseRefusedError):
                 change(daemon, statement)
     with pytest.raises(DatabaseRefusedError):
         change(daemon, "CREATE TABLE stp.more ()")
+    daemon.close()
+
+
+def test_a_right_to_delete_from_an_earlier_version_is_taken_back(stp_etl, database, database_url, role):
+    change(database, f"GRANT ALL ON ALL TABLES IN SCHEMA stp TO {role}")
+
+    assert stp_etl("db", "grants", "--daemon-role", role).code == 0
+
+    daemon = Database(make_url(database_url).set(username=role).render_as_string(hide_password=False))
+    with pytest.raises(DatabaseRefusedError, match="permission denied for table trade"):
+        change(daemon, "DELETE FROM stp.trade")
     daemon.close()
 
 
