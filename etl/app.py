@@ -18,9 +18,11 @@ from etl.config import FeedSettings, Settings
 from etl.config.model import ASSUMPTIONS
 from etl.controls.gaps import Healer
 from etl.controls.resend import HealedFeed, Resender
+from etl.domain.calendar import market_is_open
 from etl.domain.fields import Reading
 from etl.errors import FenceLostError, OperatorError
 from etl.jobs import Beats
+from etl.ops.gauges import GaugeJob
 from etl.pipeline.book import BookedFeed, Booker
 from etl.pipeline.doubt import Doubted, open_gap
 from etl.pipeline.drain import Drained, PolledFeed
@@ -104,6 +106,15 @@ class App:
     def feeds(self) -> list[FeedRuntime]:
         """Return every feed of the settings."""
         return [self.feed(name) for name in self.settings.required_feeds()]
+
+    def leads(self) -> dict[str, bool]:
+        """Return every feed of the settings, and whether we lead it."""
+        return {name: name in self._feeds and self._feeds[name].leads for name in self.settings.feeds}
+
+    @cached_property
+    def gauges(self) -> GaugeJob:
+        """What monitoring is told of the feeds."""
+        return GaugeJob(self.open_work, self.leads, lambda: market_is_open(self.clock.now()))
 
     def close(self) -> None:
         """Give up leases, close connections, stop the embedded database."""

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+)
 
 REGISTRY = CollectorRegistry()
 
@@ -10,6 +20,7 @@ FAST = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 
 SLOW = (0.01, 0.1, 0.5, 1, 5, 15, 60, 300, 900, 3600)  # seconds: jobs
 LATE = (0.5, 1, 2, 5, 10, 30, 60, 300, 900, 3600, 14_400, 86_400, 604_800)  # seconds: a resend may come a week later
 
+disable_created_metrics()  # type: ignore[no-untyped-call]  # they would double every counter's series
 ProcessCollector(registry=REGISTRY)
 
 POLLS = Counter(
@@ -58,4 +69,41 @@ RESENDS = Counter("stp_etl_resends_total", "Resends by the state they reached.",
 LEADER = Gauge("stp_etl_leader", "1 where this instance leads the feed, else 0.", ["feed"], registry=REGISTRY)
 JOB_SECONDS = Histogram("stp_etl_job_seconds", "Time one run of a job takes.", ["job"], buckets=SLOW, registry=REGISTRY)
 JOB_FAILURES = Counter("stp_etl_job_failures_total", "Runs of a job that failed.", ["job"], registry=REGISTRY)
+LANDED_UNBOOKED = Gauge("stp_etl_landed_unbooked", "Landed answers that wait for booking.", ["feed"], registry=REGISTRY)
+FEED_STATE = Gauge(
+    "stp_etl_feed_state", "1 for the state that the feed is in, else 0.", ["feed", "state"], registry=REGISTRY
+)
+MARKET_OPEN = Gauge("stp_etl_market_open", "0 from Friday 17:00 to Sunday 17:00 New York, else 1.", registry=REGISTRY)
+DEFAULT_PARTITION_ROWS = Gauge(
+    "stp_etl_default_partition_rows",
+    "Rows that lie in the default partition because their month has none; counted up to 1000.",
+    ["table"],
+    registry=REGISTRY,
+)
+ALERTS_WAITING = Gauge(
+    "stp_etl_alerts_waiting", "Alerts that the webhook's receiver does not have yet.", registry=REGISTRY
+)
+ALERTS = Counter(
+    "stp_etl_alerts_total", "Tries to send an alert to the webhook: sent, failed.", ["outcome"], registry=REGISTRY
+)
 BUILD_INFO = Gauge("stp_etl_build_info", "1, labelled with the version that runs.", ["version"], registry=REGISTRY)
+
+OUTCOMES: Mapping[Counter | Gauge, tuple[str, ...]] = MappingProxyType(
+    {
+        POLLS: ("page", "empty", "refused", "not_sent", "in_doubt"),
+        TRADES_BOOKED: ("booked", "enriched", "duplicate", "conflict", "excepted"),
+        RESENDS: ("accepted", "ambiguous", "refused", "complete", "short"),
+        GAPS: ("open", "waiting", "resending", "escalated"),
+    }
+)
+
+
+def start_at_zero(feeds: Iterable[str], jobs: Iterable[str]) -> None:
+    """Show every series that may come: one that begins at 1 has no increase that a rule could see."""
+    for feed in feeds:
+        MESSAGES_LANDED.labels(feed)
+        for metric, values in OUTCOMES.items():
+            for value in values:
+                metric.labels(feed, value)
+    for job in jobs:
+        JOB_FAILURES.labels(job)

@@ -17,15 +17,20 @@ LOOK_EVERY_S = 30.0  # for answers that another instance landed; our own are kno
 PARTITIONS_EVERY_S = 6 * 3600.0
 MONTHS_AHEAD = 3
 HEAL_EVERY_S = 1.0
+GAUGES_EVERY_S = 5.0
 
 log = structlog.get_logger()
 
 
 def jobs_of(app: App) -> list[Job]:
     """Return everything that the daemon does by itself."""
-    jobs = [Job("partitions", PARTITIONS_EVERY_S, lambda: _make_partitions(app))]
+    jobs = [
+        Job("partitions", PARTITIONS_EVERY_S, lambda: _make_partitions(app)),
+        Job("gauges", GAUGES_EVERY_S, app.gauges),
+    ]
     for feed in app.feeds():
         jobs += _jobs_of(app, feed)
+    metrics.start_at_zero(app.settings.feeds, [job.name for job in jobs])
     return jobs
 
 
@@ -37,7 +42,7 @@ def _jobs_of(app: App, feed: FeedRuntime) -> list[Job]:
             f"poll-{feed.name}", feed.settings.poll_interval_s, PollJob(feed),
             progress=lambda: (feed.poller.drained.polls, feed.poller.drained.tries),
         ),
-        of_feed(f"heal-{feed.name}", HEAL_EVERY_S, HealJob(app, feed)),
+        of_feed(f"heal-{feed.name}", HEAL_EVERY_S, HealJob(feed)),
         of_feed(
             f"book-{feed.name}", app.settings.booking.book_every_s, BookJob(app, feed),
             progress=lambda: feed.booker.counts.total(),
@@ -84,20 +89,15 @@ class PollJob:
 class HealJob:
     """Heals the gaps of one feed, where this instance leads it and nobody has paused it."""
 
-    def __init__(self, app: App, feed: FeedRuntime) -> None:
-        self._open_work, self._feed = app.open_work, feed
+    def __init__(self, feed: FeedRuntime) -> None:
+        self._feed = feed
 
     def __call__(self) -> Mapping[str, int]:
         """Take the gaps one step further; return the counts of what ended."""
         feed = self._feed
         if not feed.leads or feed.paused_reason() is not None:
             return {}
-        done = feed.healer.step()
-        with self._open_work() as work:
-            counted = work.gaps.counted(feed.feed_id)
-        for state in ("open", "waiting", "resending", "escalated"):
-            metrics.GAPS.labels(feed.name, state).set(counted.get(state, 0))
-        return done
+        return feed.healer.step()
 
 
 class BookJob:

@@ -7,7 +7,6 @@ import sys
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any
@@ -21,8 +20,8 @@ from etl.cli.context import Invocation, invocation
 from etl.cli.output import remark
 from etl.config import KNOWN_SECRETS
 from etl.errors import ConfigError, EtlError
+from etl.ops.build import PROGRAM, installed_version
 
-PROGRAM = "stp-etl"
 FAILED, WRONG_SETTINGS = 1, 2
 
 # noun: module under etl.cli whose `cli` (a typer.Typer) is the noun; imported when it is first used
@@ -91,14 +90,6 @@ def in_plain_text(command: Any) -> None:
     command.rich_markup_mode = None
     for below in getattr(command, "commands", {}).values():
         in_plain_text(below)
-
-
-def installed_version() -> str:
-    """Return the version that is installed, or `uninstalled` when the source is run as it lies."""
-    try:
-        return version(PROGRAM)
-    except PackageNotFoundError:
-        return "uninstalled"
 
 
 def show_version(wanted: bool) -> None:

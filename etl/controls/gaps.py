@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 
 import structlog
 
+from etl import metrics
 from etl.clock import Clock
 from etl.controls.resend import Ended, HealedFeed, Resender
 from etl.domain.gaps import MARGIN, GapCause, GapState, ResendState
@@ -90,6 +91,7 @@ class Healer:
             if gap is not None:
                 self._move_on(work, gap, resend, ended, earlier=earlier, unexplained=unexplained)
             work.commit()
+        metrics.RESENDS.labels(self._feed.name, ended.state).inc()
         log.info(
             "resend.ended", feed=self._feed.name, resend_id=resend.id, state=ended.state, detail=ended.detail,
             recovered=counts.recovered if counts else 0,

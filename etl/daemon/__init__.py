@@ -13,6 +13,7 @@ from apscheduler.executors.pool import ThreadPoolExecutor as PoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from etl.app import App, FeedRuntime
+from etl.daemon.pages import pages
 from etl.errors import BookingHeldError, DatabaseAwayError
 from etl.jobs import Job, execute
 from etl.schedule import jobs_of
@@ -26,9 +27,15 @@ log = structlog.get_logger()
 def run(app: App) -> None:
     """Poll and book every feed until a SIGTERM or SIGINT; then land and book what is in hand, and return.
 
-    Waits for a database that is not there yet. Raises OperatorError, ConfigError where a person has to act.
+    Waits for a database that is not there yet. Raises OperatorError, ConfigError where a person has to act,
+    OSError where the pages cannot be served.
     """
     _stop_on_signals(app)
+    with pages(app, HEARTBEAT_S):
+        _run(app)
+
+
+def _run(app: App) -> None:
     if app.settings.database.url is None:
         log.warning("database.embedded", hint="for trying out; set database.url for real trades")
     jobs = _when_the_database_is_there(app)

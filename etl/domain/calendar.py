@@ -1,4 +1,4 @@
-"""Trade days, which turn at 17:00 New York."""
+"""Trade days, which turn at 17:00 New York, and the hours of the market."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo
 
 NEW_YORK = ZoneInfo("America/New_York")
 TURNS_AT = timedelta(hours=17)
+SATURDAY = 5  # as `date.weekday` counts
 
 
 def trade_day(instant: datetime) -> date:
@@ -15,3 +16,11 @@ def trade_day(instant: datetime) -> date:
     Weekends are not skipped. Market custom, not stated by the vendor (integral-api.md §12).
     """
     return (instant.astimezone(NEW_YORK).replace(tzinfo=None) + timedelta(days=1) - TURNS_AT).date()
+
+
+def market_is_open(instant: datetime) -> bool:
+    """Return whether trades are to be expected: not from Friday 17:00 to Sunday 17:00 New York. Holidays count as open.
+
+    Market custom, as above.
+    """
+    return trade_day(instant).weekday() < SATURDAY

@@ -15,6 +15,7 @@ from etl.store.repositories.attention import AttentionRepository
 from etl.store.repositories.book import BookRepository
 from etl.store.repositories.contract import ContractRepository
 from etl.store.repositories.feeds import FeedRepository
+from etl.store.repositories.figures import FigureRepository
 from etl.store.repositories.gaps import GapRepository
 from etl.store.repositories.lists import ListRepository
 from etl.store.repositories.originals import OriginalRepository
@@ -62,6 +63,11 @@ class UnitOfWork:
     def alerts(self) -> AlertRepository:
         """What people are to be told."""
         return AlertRepository(self._connection)
+
+    @cached_property
+    def figures(self) -> FigureRepository:
+        """Figures for monitoring."""
+        return FigureRepository(self._connection)
 
     @cached_property
     def lists(self) -> ListRepository:

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import requests
+
 from etl.cli.proof import Proof, prove
 from etl.sandbox.options import User
 from etl.sandbox.process import SandboxProcess
@@ -92,6 +94,21 @@ class Daemon:
         until(lambda: self.events("daemon.started") or self.process.poll() is not None, what="the daemon to start")
         assert self.process.poll() is None, self.said
         return self
+
+    @property
+    def url(self) -> str:
+        """The address of its pages."""
+        until(lambda: self.events("ops.listening") or self.process.poll() is not None, what="the pages")
+        assert self.process.poll() is None, self.said
+        return str(self.events("ops.listening")[0]["url"])
+
+    def page(self, path: str) -> requests.Response:
+        """Fetch one of its pages, which must come within seconds whatever happens."""
+        return requests.get(self.url + path, timeout=10)
+
+    def parts(self) -> dict[str, dict[str, Any]]:
+        """Return each part as the readiness page tells it."""
+        return dict(self.page("/readyz").json()["components"])
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Ask it to end; return its exit code."""

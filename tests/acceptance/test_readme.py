@@ -137,6 +137,7 @@ class Terminal:
         (binaries / "stp-etl").chmod(0o755)
         self.environment = Program(place).environment
         del self.environment["STP_ETL_CONFIG"]
+        self.environment["STP_ETL__OPS__LISTEN"] = "127.0.0.1:0"  # the usual port may be taken on this machine
 
     def start(self, mark: str) -> subprocess.Popen[bytes]:
         """Run a block of the page, its last command in place of the shell."""

@@ -152,13 +152,6 @@ class GapRepository:
         )
         return [(row[0], row[1], row[2]) for row in self._connection.execute(statement.order_by(PollRow.id))]
 
-    def counted(self, feed_id: int) -> dict[str, int]:
-        """Return how many gaps of the feed are in each state that is not final."""
-        statement = select(GapRow.state, func.count()).where(
-            GapRow.feed_id == feed_id, GapRow.state.in_((*UNFINISHED, GapState.ESCALATED))
-        )
-        return {row[0]: row[1] for row in self._connection.execute(statement.group_by(GapRow.state))}
-
     def unfinished(self, feed_id: int) -> list[Gap]:
         """Return the gaps that are still to be healed, those of operators first, then the oldest."""
         statement = select(*_GAP).where(GapRow.feed_id == feed_id, GapRow.state.in_(UNFINISHED))

@@ -1,0 +1,1 @@
+"""What the platform sees of the daemon: pages, gauges, alerts."""
