@@ -9,6 +9,8 @@ SUITES := $(wildcard $(addprefix tests/,unit integration contract acceptance sim
 # The lock must hold what the public index serves, so local pip settings are left out when it is made.
 # An index named in PIP_INDEX_URL is still asked: a mirror serves the same files.
 PLAIN_PIP := env -u PIP_EXTRA_INDEX_URL -u PIP_FIND_LINKS -u PIP_NO_INDEX PIP_CONFIG_FILE=/dev/null
+PIP_COMPILE := $(PLAIN_PIP) CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --all-build-deps --generate-hashes \
+	--allow-unsafe --strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint bench crash contract lock venv clean
@@ -36,11 +38,10 @@ crash: venv ## kill the daemon at random instants, heal, count what is lost: mak
 contract: venv ## deploy/REPORTING.md and the list of reporting columns anew, after a column was added
 	@$(BIN)/python -m tests.reporting_page
 
-lock: venv ## write requirements.lock anew from pyproject.toml; ARGS="--upgrade" for newer versions
-	@$(PLAIN_PIP) CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --extra dev --all-build-deps \
-		--generate-hashes --allow-unsafe --strip-extras --no-emit-index-url --no-emit-find-links \
-		--no-emit-trusted-host --output-file requirements.lock $(ARGS) pyproject.toml
-	@echo "requirements.lock is written; run: make test"
+lock: venv ## write both lock files anew from pyproject.toml; ARGS="--upgrade" for newer versions
+	@$(PIP_COMPILE) --extra dev --output-file requirements.lock $(ARGS) pyproject.toml
+	@$(PIP_COMPILE) --constraint requirements.lock --output-file deploy/requirements.lock pyproject.toml
+	@echo "requirements.lock and deploy/requirements.lock are written; run: make test"
 
 venv: $(STAMP) ## .venv with exactly what requirements.lock names
 
