@@ -15,17 +15,15 @@ import structlog
 from etl.chance import new_id
 from etl.clock import Clock, SystemClock
 from etl.config import FeedSettings, Settings
-from etl.config.model import ASSUMPTIONS
 from etl.controls.gaps import Healer
-from etl.controls.resend import HealedFeed, Resender
+from etl.controls.resend import Resender
 from etl.domain.calendar import market_is_open
-from etl.domain.fields import Reading
 from etl.errors import FenceLostError, OperatorError
 from etl.jobs import Beats
 from etl.ops.gauges import GaugeJob
 from etl.pipeline.book import BookedFeed, Booker
 from etl.pipeline.doubt import Doubted, open_gap
-from etl.pipeline.drain import Drained, PolledFeed
+from etl.pipeline.drain import Drained
 from etl.pipeline.poll import Poller
 from etl.store import schema
 from etl.store.database import Database
@@ -34,7 +32,7 @@ from etl.store.leases import Lease
 from etl.store.repositories.feeds import Identity
 from etl.store.unit_of_work import OpenWork, work_on
 from etl.vendor.client import VendorClient
-from etl.vendor.endpoint import MIB, Endpoint
+from etl.wiring import endpoint_of, healed, polled, reading_of, unconfirmed
 
 CLOCKS_AGREE_S = 60.0
 
@@ -116,6 +114,12 @@ class App:
         """What monitoring is told of the feeds."""
         return GaugeJob(self.open_work, self.leads, lambda: market_is_open(self.clock.now()))
 
+    def take(self, settings: Settings) -> None:
+        """Go on with these settings; identities of feeds, the database and certificates stay as they were."""
+        self.settings = settings
+        for name, feed in self._feeds.items():
+            feed.take(settings.feeds[name])
+
     def close(self) -> None:
         """Give up leases, close connections, stop the embedded database."""
         for feed in self._feeds.values():
@@ -167,12 +171,16 @@ class FeedRuntime:
             conflicts_before_hold=self.settings.conflicts_before_hold,
         )  # fmt: skip
 
+    def take(self, settings: FeedSettings) -> None:
+        """Go on with these settings of the same feed; each part takes them as one value, in the middle of its work."""
+        self.settings = settings
+        self.vendor.take(endpoint_of(settings))
+        self.poller.take(polled(self.feed_id, settings, self._app.settings.ops.shutdown_grace_s))
+        self.booker.take(self.booked_feed)
+        self.healer.take(healed(self.feed_id, settings))
+
     def _healer(self) -> Healer:
-        given = self.settings
-        feed = HealedFeed(
-            self.feed_id, self.name, ghost_s=given.ghost_s, eligible_after_s=given.eligible_after_s,
-            days_at_once=given.resend_days_at_once, budget_per_day=given.resend_budget_per_day,
-        )  # fmt: skip
+        feed = healed(self.feed_id, self.settings)
         clock, open_work = self._app.clock, self._app.open_work
         resender = Resender(feed, self.vendor, open_work, clock=clock, epoch=lambda: self.lease.epoch)
         return Healer(feed, resender, open_work, clock)
@@ -258,43 +266,3 @@ class FeedRuntime:
         """Give up the lease and close the connections to the vendor."""
         self.lease.leave()
         self.vendor.close()
-
-
-def reading_of(settings: FeedSettings) -> Reading:
-    """Return how the messages of the feed are read."""
-    return Reading(
-        own_orgs=frozenset(settings.own_orgs),
-        aliases={name: tuple(names) for name, names in settings.field_aliases.items()},
-        non_deliverable_assets=frozenset(settings.non_deliverable_assets),
-        ignored_in_comparison=frozenset(settings.ignored_in_comparison),
-    )
-
-
-def polled(feed_id: int, settings: FeedSettings, grace_s: float) -> PolledFeed:
-    """Return what the poller must know of the feed."""
-    return PolledFeed(
-        feed_id, settings.name, page_size=settings.page_size, history_days=settings.history_days,
-        pause_min_s=settings.error_pause_min_s, pause_max_s=settings.error_pause_max_s, grace_s=grace_s,
-        ghost_s=settings.ghost_s,
-    )  # fmt: skip
-
-
-def endpoint_of(settings: FeedSettings) -> Endpoint:
-    """Return where the vendor is and who asks."""
-    certificate = (str(settings.client_cert_file), str(settings.client_key_file or settings.client_cert_file))
-    password, secret = settings.password, settings.secret
-    return Endpoint(
-        base_url=settings.base_url, org=settings.org, user=settings.user, auth=settings.auth,
-        password=password.reveal if password is not None else str,
-        secret=secret.reveal if secret is not None else str,
-        connect_timeout_s=settings.connect_timeout_s, read_timeout_s=settings.read_timeout_s,
-        renew_path=settings.renew_path, proxy=settings.proxy,
-        ca_file=str(settings.ca_file) if settings.ca_file else None,
-        client_cert=certificate if settings.client_cert_file else None,
-        max_answer_bytes=settings.max_answer_mib * MIB,
-    )  # fmt: skip
-
-
-def unconfirmed(settings: FeedSettings) -> list[str]:
-    """Return the assumptions about the vendor that nobody has settled for this feed."""
-    return [each for each in ASSUMPTIONS if each not in settings.confirmed_assumptions]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextvars import copy_context
 from dataclasses import dataclass, replace
 from datetime import datetime
 from threading import Lock
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import structlog
-from structlog.contextvars import bound_contextvars
+from structlog.contextvars import bind_contextvars
 
 from etl import metrics
 from etl.chance import new_id
@@ -28,17 +29,29 @@ log = structlog.get_logger()
 class Job:
     """Something done again and again. `run` returns what it counted; nothing counted is not worth a line.
 
+    None: nothing was tried, because a pause after trouble lasts; the run before still says how the job stands.
+
     A run that shows no progress for `deadline_s` hangs; `progress` returns a value that changes while a long run gets
     on, such as the pages so far. While a vital job hangs, the service manager's watchdog is not fed.
     """
 
     name: str
     every_s: float
-    run: Callable[[], Mapping[str, int]]
+    run: Callable[[], Mapping[str, int] | None]
     feed: str | None = None
     deadline_s: float = DEADLINE_S
     progress: Callable[[], object] = lambda: None
     vital: bool = False
+
+
+class Trouble(NamedTuple):
+    """How a run ended, and the sentence where it did not finish."""
+
+    outcome: Outcome = "finished"
+    said: str = ""
+
+
+NO_TROUBLE = Trouble()
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +68,9 @@ class JobState:
     """Since the last run ended, or since the daemon knows the job; 0 in a run."""
     ended_at: datetime | None = None
     outcome: Outcome | None = None
-    """How the last run ended."""
+    """How the last run ended that tried something; None before it."""
     said: str = ""
-    """The sentence of the last run that did not finish; empty after one that did."""
+    """The sentence of that run where it did not finish."""
 
     @property
     def hangs(self) -> bool:
@@ -81,7 +94,7 @@ class _Record:
     ended: float | None = None
     ended_at: datetime | None = None
     outcome: Outcome | None = None
-    said: str = ""
+    trouble: Trouble = NO_TROUBLE
 
 
 class Beats:
@@ -99,6 +112,8 @@ class Beats:
         """`ready` from the moment at which database, schema and settings were found sound and the jobs run."""
         self.waiting_for = "the start"
         """Why the daemon is not ready, in a sentence; empty when it is."""
+        self.stands: dict[str, str] = {}
+        """How this instance stands to each feed, once it knows: `leads`, `standby`, or why polling rests."""
 
     def beat(self) -> None:
         """Say that the main loop goes round."""
@@ -122,21 +137,44 @@ class Beats:
             else:
                 record.job = job
 
+    def forget(self, name: str) -> None:
+        """Keep no book of the job of this name any more."""
+        with self._lock:
+            self._records.pop(name, None)
+
+    def runs_of(self, name: str) -> int:
+        """Return how many runs of the job have begun."""
+        with self._lock:
+            return self._records[name].runs if name in self._records else 0
+
     def began(self, job: Job) -> None:
-        """Note that a run of the job has begun."""
-        self.know(job)
+        """Note that a run of the job has begun, if it is known."""
         now, progress = self._clock.monotonic(), job.progress()
         with self._lock:
-            record = self._records[job.name]
+            if (record := self._records.get(job.name)) is None:
+                return
             record.began, record.moved, record.progress = now, now, progress
             record.runs += 1
 
-    def ended(self, job: Job, outcome: Outcome, said: str = "") -> None:
+    def ended(self, job: Job, trouble: Trouble = NO_TROUBLE) -> None:
         """Note how a run of the job ended."""
         with self._lock:
-            record = self._records[job.name]
+            if (record := self._records.get(job.name)) is None:
+                return
             record.began, record.ended, record.ended_at = None, self._clock.monotonic(), self._clock.now()
-            record.outcome, record.said = outcome, said
+            record.outcome, record.trouble = trouble.outcome, trouble
+
+    def rested(self, job: Job) -> None:
+        """Note that a run of the job tried nothing."""
+        with self._lock:
+            if (record := self._records.get(job.name)) is None:
+                return
+            record.began, record.ended = None, self._clock.monotonic()
+
+    def trouble_of(self, name: str) -> Trouble:
+        """Return how the last run of the job ended that tried something."""
+        with self._lock:
+            return self._records[name].trouble if name in self._records else NO_TROUBLE
 
     def jobs(self) -> list[JobState]:
         """Return how every job stands at this moment."""
@@ -145,7 +183,9 @@ class Beats:
 
     def _state_of(self, record: _Record) -> JobState:
         now = self._clock.monotonic()
-        state = JobState(record.job, record.runs, ended_at=record.ended_at, outcome=record.outcome, said=record.said)
+        state = JobState(
+            record.job, record.runs, ended_at=record.ended_at, outcome=record.outcome, said=record.trouble.said
+        )
         if record.began is None:
             return replace(state, idle_s=now - (record.known_at if record.ended is None else record.ended))
         if (progress := record.job.progress()) != record.progress:
@@ -154,32 +194,47 @@ class Beats:
 
 
 def execute(job: Job, clock: Clock, beats: Beats) -> None:
-    """Run the job once, and say in one line how it went; never raises, so that the scheduler goes on."""
-    feed = {} if job.feed is None else {"feed": job.feed}
-    with bound_contextvars(job=job.name, run_id=new_id(), **feed):
-        started = clock.monotonic()
-        beats.began(job)
-        outcome, said = _run(job, clock, started)
-        beats.ended(job, outcome, said)
+    """Run the job once, and say in one line how it went; never raises, so that the scheduler goes on.
+
+    What a run binds to its log lines, such as a request id, ends with it. The same trouble again is said at debug only.
+    """
+    copy_context().run(_execute, job, clock, beats)
 
 
-def _run(job: Job, clock: Clock, started: float) -> tuple[Outcome, str]:
+def _execute(job: Job, clock: Clock, beats: Beats) -> None:
+    bind_contextvars(job=job.name, run_id=new_id())
+    if job.feed is not None:
+        bind_contextvars(feed=job.feed)
+    before, started = beats.trouble_of(job.name), clock.monotonic()
+    beats.began(job)
+    trouble = NO_TROUBLE
     try:
         counts = job.run()
     except TransientError as error:
-        metrics.JOB_FAILURES.labels(job.name).inc()
-        log.warning("job.deferred", error=str(error))
-        return "deferred", str(error)
+        trouble = Trouble("deferred", str(error))
+        _say_once(log.warning, "job.deferred", trouble, before)
     except OperatorError as error:
-        metrics.JOB_FAILURES.labels(job.name).inc()
-        log.error("job.refused", error=str(error))  # a sentence for a person, no traceback
-        return "refused", str(error)
+        trouble = Trouble("refused", str(error))
+        _say_once(log.error, "job.refused", trouble, before)  # a sentence for a person, no traceback
     except Exception as error:  # the one broad except: nothing may stop the scheduler
-        metrics.JOB_FAILURES.labels(job.name).inc()
+        trouble = Trouble("failed", f"{type(error).__name__}; the log has the traceback")
         log.exception("job.failed")
-        return "failed", f"{type(error).__name__}; the log has the traceback"
-    took = clock.monotonic() - started
-    metrics.JOB_SECONDS.labels(job.name).observe(took)
+    else:
+        if counts is None:
+            return beats.rested(job)
+        _say_finished(job, counts, clock.monotonic() - started, before)
+    if trouble is not NO_TROUBLE:
+        metrics.JOB_FAILURES.labels(job.name).inc()
+    return beats.ended(job, trouble)
+
+
+def _say_once(say: Callable[..., object], event: str, trouble: Trouble, before: Trouble) -> None:
+    (log.debug if trouble == before else say)(event, error=trouble.said)
+
+
+def _say_finished(job: Job, counts: Mapping[str, int], took_s: float, before: Trouble) -> None:
+    metrics.JOB_SECONDS.labels(job.name).observe(took_s)
+    if before != NO_TROUBLE:
+        log.info("job.recovered", after=before.outcome, error=before.said)
     if any(counts.values()):
-        log.info("job.finished", duration_s=round(took, 3), **counts)
-    return "finished", ""
+        log.info("job.finished", duration_s=round(took_s, 3), **counts)

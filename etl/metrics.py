@@ -86,6 +86,13 @@ ALERTS_WAITING = Gauge(
 ALERTS = Counter(
     "stp_etl_alerts_total", "Tries to send an alert to the webhook: sent, failed.", ["outcome"], registry=REGISTRY
 )
+JOB_IRREGULAR = Counter(
+    "stp_etl_job_irregular_total",
+    "What was wrong with a job's time: hung (no progress), overrun (a run skipped), overdue, missed (at a restart).",
+    ["job", "kind"],
+    registry=REGISTRY,
+)
+CLOCK_JUMPS = Counter("stp_etl_clock_jumps_total", "Jumps of the wall clock against the steady one.", registry=REGISTRY)
 BUILD_INFO = Gauge("stp_etl_build_info", "1, labelled with the version that runs.", ["version"], registry=REGISTRY)
 
 OUTCOMES: Mapping[Counter | Gauge, tuple[str, ...]] = MappingProxyType(

@@ -9,7 +9,7 @@ import structlog
 
 from etl import metrics
 from etl.app import App, FeedRuntime
-from etl.errors import BookingHeldError, EtlError, VendorAwayError
+from etl.errors import BookingHeldError, EtlError, OperatorError, VendorAwayError
 from etl.jobs import Job
 from etl.pipeline.backoff import Pauses
 
@@ -24,9 +24,10 @@ log = structlog.get_logger()
 
 def jobs_of(app: App) -> list[Job]:
     """Return everything that the daemon does by itself."""
+    deadline_s = app.settings.ops.job_deadline_s
     jobs = [
-        Job("partitions", PARTITIONS_EVERY_S, lambda: _make_partitions(app)),
-        Job("gauges", GAUGES_EVERY_S, app.gauges),
+        Job("partitions", PARTITIONS_EVERY_S, lambda: _make_partitions(app), deadline_s=deadline_s),
+        Job("gauges", GAUGES_EVERY_S, app.gauges, deadline_s=deadline_s),
     ]
     for feed in app.feeds():
         jobs += _jobs_of(app, feed)
@@ -36,10 +37,10 @@ def jobs_of(app: App) -> list[Job]:
 
 def _jobs_of(app: App, feed: FeedRuntime) -> list[Job]:
     """Return what one feed needs; the watchdog looks at all of it."""
-    of_feed = partial(Job, feed=feed.name, vital=True)
+    of_feed = partial(Job, feed=feed.name, vital=True, deadline_s=app.settings.ops.job_deadline_s)
     return [
         of_feed(
-            f"poll-{feed.name}", feed.settings.poll_interval_s, PollJob(feed),
+            f"poll-{feed.name}", feed.settings.poll_interval_s, PollJob(app, feed),
             progress=lambda: (feed.poller.drained.polls, feed.poller.drained.tries),
         ),
         of_feed(f"heal-{feed.name}", HEAL_EVERY_S, HealJob(feed)),
@@ -53,19 +54,17 @@ def _jobs_of(app: App, feed: FeedRuntime) -> list[Job]:
 class PollJob:
     """Empties the queue of one feed, where this instance leads it and nobody has paused it."""
 
-    def __init__(self, feed: FeedRuntime) -> None:
-        self._feed = feed
+    def __init__(self, app: App, feed: FeedRuntime) -> None:
+        self._feed, self._stands = feed, app.beats.stands
         self._said = ""
         self._clock_is_off = False
 
-    def __call__(self) -> Mapping[str, int]:
-        """Drain once; return pages and messages."""
+    def __call__(self) -> Mapping[str, int] | None:
+        """Drain once; return pages and messages, or None while a pause after trouble lasts."""
         feed = self._feed
         if feed.poller.resting_s > 0:
-            return {}
-        leads = feed.lead()
-        metrics.LEADER.labels(feed.name).set(leads)
-        reason = feed.paused_reason() if leads else "another instance leads"
+            return None
+        reason = self._reason_to_rest()
         self._say_once(reason or "")
         if reason is not None:
             return {}
@@ -74,6 +73,19 @@ class PollJob:
         if drained.outcome == "not_sent" and drained.cause != "stopped":
             raise VendorAwayError(f"feed {feed.name}: {drained.detail}; nothing was sent, tried again soon")
         return {"pages": drained.pages, "messages": drained.messages, "in_doubt": int(drained.outcome == "in_doubt")}
+
+    def _reason_to_rest(self) -> str | None:
+        """Return why nothing is asked now, and note how this instance stands to the feed."""
+        feed = self._feed
+        try:
+            leads = feed.lead()
+        except OperatorError as error:
+            self._stands[feed.name] = str(error)
+            raise
+        metrics.LEADER.labels(feed.name).set(leads)
+        reason = feed.paused_reason() if leads else None
+        self._stands[feed.name] = "standby" if not leads else "leads" if reason is None else f"paused: {reason}"
+        return reason if leads else "another instance leads"
 
     def _say_clock_fault(self, fault: str | None) -> None:
         if fault is not None and not self._clock_is_off:
@@ -108,11 +120,13 @@ class BookJob:
         self._looked_at: float | None = None
         self._pauses = Pauses(app.clock, 1.0, 30.0)
 
-    def __call__(self) -> Mapping[str, int]:
-        """Book until nothing waits; return the counts by outcome."""
+    def __call__(self) -> Mapping[str, int] | None:
+        """Book until nothing waits; return the counts by outcome, or None while a pause after trouble lasts."""
         now = self._clock.monotonic()
         due = self._looked_at is None or now - self._looked_at >= LOOK_EVERY_S
-        if self._pauses.left_s > 0 or not (due or self._feed.landed.is_set()):
+        if self._pauses.left_s > 0:
+            return None
+        if not (due or self._feed.landed.is_set()):
             return {}
         self._feed.landed.clear()
         self._looked_at = now

@@ -26,12 +26,16 @@ class Invocation:
     @cached_property
     def settings(self) -> Settings:
         """Return the settings, with their warnings said and the log set up as they want it; raise ConfigError."""
-        settings = load(self.config_path, os.environ, field_names=CANONICAL_NAMES)
+        settings = self.read_settings()
         for warning in settings.warnings:
             remark(f"warning: {warning}")
         # A command talks by its results and remarks; `run` sets the level that the settings want.
         log.configure("debug" if self.debug else "warning", settings.ops.log_format, sys.stderr)
         return settings
+
+    def read_settings(self) -> Settings:
+        """Return the settings as they stand in file and environment now; raise ConfigError."""
+        return load(self.config_path, os.environ, field_names=CANONICAL_NAMES)
 
     @cached_property
     def database_settings(self) -> Settings:

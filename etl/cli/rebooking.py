@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from etl.app import App, reading_of
+from etl.app import App
 from etl.cli.options import feed_number, known_feed
 from etl.cli.output import Format, remark, show
 from etl.errors import EtlError
@@ -19,6 +19,7 @@ from etl.pipeline.book import BookedFeed
 from etl.pipeline.rebook import Change, Rebooked, Rebooker
 from etl.store.repositories.attention import Deed
 from etl.store.unit_of_work import UnitOfWork
+from etl.wiring import reading_of
 
 CHANGES = Change.__struct_fields__
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Show what would change and write nothing.")]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 
 import typer
 
 from etl import daemon, log
 from etl.app import App
-from etl.cli.context import invocation
+from etl.cli.context import Invocation, invocation
+from etl.config import Settings
 
 cli = typer.Typer(add_completion=False)
 
@@ -17,11 +19,19 @@ cli = typer.Typer(add_completion=False)
 def run(context: typer.Context) -> None:
     """Poll, land and book every feed until SIGTERM; what is in hand then is landed and booked first.
 
-    Logs to stdout: JSON lines, or readable ones on a terminal. Runs in the foreground; systemd or Kubernetes keep it.
+    SIGHUP reads the settings again; what needs a restart is named in the log. Logs to stdout: JSON lines, or readable
+    ones on a terminal. Runs in the foreground; systemd or Kubernetes keep it.
     """
     given = invocation(context)
-    settings = given.settings
+    settings = as_called(given, given.settings)
     settings.required_feeds()
-    log.configure("debug" if given.debug else settings.ops.log_level, settings.ops.log_format, sys.stdout)
+    log.configure(settings.ops.log_level, settings.ops.log_format, sys.stdout)
     with App(settings) as app:
-        daemon.run(app)
+        daemon.run(app, lambda: as_called(given, given.read_settings()))
+
+
+def as_called(given: Invocation, settings: Settings) -> Settings:
+    """Return the settings with what the command line sets over them."""
+    if not given.debug:
+        return settings
+    return replace(settings, ops=settings.ops.model_copy(update={"log_level": "debug"}))

@@ -78,6 +78,7 @@ def contradictions_in(raw: Raw) -> Iterator[Fault]:
         if (identity := identity_of(feed)) and (other := identities.setdefault(identity, name)) != name:
             yield Fault(path, f"has the same base_url, org and user as feeds.{other}; a queue has one reader only")
         yield from faults_of_feed(path, feed)
+        yield from faults_of_deadline(raw, path, feed)
     times = raw.tables.get("reconciliation")
     if isinstance(times, dict) and (quiet := times.get("quiet_from", "18:00")) == times.get("quiet_until", "23:00"):
         yield Fault(("reconciliation", "quiet_until"), "must differ from quiet_from", shown((), quiet))
@@ -97,6 +98,15 @@ def faults_of_feed(path: KeyPath, feed: Table) -> Iterator[Fault]:
         given = feed.get(key)
         if isinstance(given, str) and given and (why := fault_of_file(Path(given))):
             yield Fault((*path, key), why, shown((key,), given))
+
+
+def faults_of_deadline(raw: Raw, path: KeyPath, feed: Table) -> Iterator[Fault]:
+    """Yield a fault where a request that is merely slow would count as hung."""
+    ops, patience = raw.tables.get("ops"), feed.get("read_timeout_s", 30)
+    deadline = ops.get("job_deadline_s", 900) if isinstance(ops, dict) else 900
+    if isinstance(deadline, int | float) and isinstance(patience, int | float) and deadline <= patience:
+        rule = f"must be more than {'.'.join(path)}.read_timeout_s = {patience:g}"
+        yield Fault(("ops", "job_deadline_s"), rule, shown((), deadline))
 
 
 def fault_of_file(file: Path) -> str:

@@ -232,6 +232,7 @@ class OpsSettings(Section):
     listen: Annotated[str, AfterValidator(listen_address)] = "127.0.0.1:8080"
     stale_after_s: float = Field(default=300, ge=1, le=86_400)
     shutdown_grace_s: float = Field(default=25, ge=0, le=600)
+    job_deadline_s: float = Field(default=900, ge=1, le=86_400)
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["auto", "json", "console"] = "auto"
 

@@ -87,6 +87,13 @@ class Secret:
         KNOWN_SECRETS.keep(value)
         return value
 
+    def __eq__(self, other: object) -> bool:
+        """Whether both come from the same file, or are the same value."""
+        return isinstance(other, Secret) and (self._path, self._value) == (other._path, other._value)
+
+    def __hash__(self) -> int:
+        return hash((self._path, self._value))
+
     def __repr__(self) -> str:
         return f"Secret({MASK!r})"
 

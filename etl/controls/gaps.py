@@ -33,6 +33,10 @@ class Healer:
         self.wants_proof = True
         """Whether the end of the next drain will be cited, so that even an idle empty answer is kept."""
 
+    def take(self, feed: HealedFeed) -> None:
+        """Go on with these settings of the same feed."""
+        self._feed = self._resender.feed = feed
+
     def step(self) -> Mapping[str, int]:
         """Follow the resend under way, or ask for the next days of the gap that may be asked for now.
 

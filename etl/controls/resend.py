@@ -70,7 +70,7 @@ class Resender:
     def __init__(
         self, feed: HealedFeed, vendor: ResendSource, open_work: OpenWork, *, clock: Clock, epoch: Callable[[], int]
     ) -> None:
-        self._feed, self._vendor, self._open_work = feed, vendor, open_work
+        self.feed, self._vendor, self._open_work = feed, vendor, open_work
         self._clock, self.epoch = clock, epoch
 
     def send(self, resend: Resend) -> ResendState:
@@ -88,7 +88,7 @@ class Resender:
         state = STATE_AFTER[answer.outcome]
         values: dict[str, Any] = {"state": state, "detail": answer.detail or None, "request_id": answer.request_id}
         with self._open_work() as work:
-            work.feeds.hold_fence(self._feed.feed_id, self.epoch())
+            work.feeds.hold_fence(self.feed.feed_id, self.epoch())
             if state is ResendState.ACCEPTED:
                 values["accepted_at"] = self._clock.now()
             if answer.outcome is ResendOutcome.NOT_SENT:
@@ -97,9 +97,9 @@ class Resender:
                 values["ended_at"] = self._clock.now()
             work.gaps.change_resend(resend.id, **values)
             work.commit()
-        metrics.RESENDS.labels(self._feed.name, state).inc()
+        metrics.RESENDS.labels(self.feed.name, state).inc()
         log.info(
-            "resend.sent", feed=self._feed.name, resend_id=resend.id, gap_id=resend.gap_id, state=state,
+            "resend.sent", feed=self.feed.name, resend_id=resend.id, gap_id=resend.gap_id, state=state,
             from_date=window.start.isoformat(), to_date=window.last.isoformat(), status=answer.status,
             detail=answer.detail,
         )  # fmt: skip
@@ -108,7 +108,7 @@ class Resender:
     def send_again(self, resend: Resend) -> ResendState:
         """Send a request again whose answer nobody has seen."""
         with self._open_work() as work:
-            work.feeds.hold_fence(self._feed.feed_id, self.epoch())
+            work.feeds.hold_fence(self.feed.feed_id, self.epoch())
             work.gaps.change_resend(resend.id, state=ResendState.SENDING, tries=resend.tries + 1)
             work.commit()
         return self.send(msgspec.structs.replace(resend, tries=resend.tries + 1))
@@ -116,11 +116,11 @@ class Resender:
     def follow(self, work: UnitOfWork, resend: Resend) -> Ended | None:
         """Return how an accepted resend ended, or None while it is under way."""
         assert resend.accepted_at is not None
-        eligible_at = resend.accepted_at + timedelta(seconds=self._feed.eligible_after_s)
-        lost = work.gaps.doubt_since(self._feed.feed_id, resend.accepted_at)
+        eligible_at = resend.accepted_at + timedelta(seconds=self.feed.eligible_after_s)
+        lost = work.gaps.doubt_since(self.feed.feed_id, resend.accepted_at)
         if lost is not None:
             return Ended(ResendState.SHORT, f"the answer of poll {lost} was lost meanwhile; asked again later")
-        proof = work.gaps.proof_since(self._feed.feed_id, eligible_at)
+        proof = work.gaps.proof_since(self.feed.feed_id, eligible_at)
         if proof is None:
             return None
         counts = work.gaps.counts(resend, proof.poll_id)
@@ -154,19 +154,19 @@ class Resender:
         for trade_id, status in excused.items():
             evidence = {"at": at.isoformat(), "resend_id": resend.id, "status": status}
             comment = f"the vendor says {status}; found because it did not come again"
-            work.attention.found(self._feed.feed_id, "status", trade_id, comment=comment, evidence=evidence, at=at)
+            work.attention.found(self.feed.feed_id, "status", trade_id, comment=comment, evidence=evidence, at=at)
 
     def _proof(self, work: UnitOfWork, resend: Resend) -> Proof | None:
         assert resend.accepted_at is not None
-        eligible_at = resend.accepted_at + timedelta(seconds=self._feed.eligible_after_s)
-        return work.gaps.proof_since(self._feed.feed_id, eligible_at)
+        eligible_at = resend.accepted_at + timedelta(seconds=self.feed.eligible_after_s)
+        return work.gaps.proof_since(self.feed.feed_id, eligible_at)
 
     def _status_of(self, trade_id: str) -> str | None:
         """Return the vendor's word about one trade; None where it gives none (a 404 proves nothing, law 10)."""
         try:
             reply = self._vendor.trade(trade_id)
         except VendorRefusedError as error:
-            log.warning("resend.question_failed", feed=self._feed.name, trade_id=trade_id, error=str(error))
+            log.warning("resend.question_failed", feed=self.feed.name, trade_id=trade_id, error=str(error))
             return None
         payload = decode(reply.body) if reply.status == 200 else None
         if payload is None or isinstance(payload, Rejected) or payload.get("tradeId") != trade_id:

@@ -23,6 +23,10 @@ class ReadAhead:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="read-ahead")
         self._next: Future[tuple[list[Waiting], list[ReadMessage]]] | None = None
 
+    def take(self, reading: Reading, *, batch_bytes: int) -> None:
+        """Read in this way from now on."""
+        self._reading, self._size = reading, batch_bytes
+
     def messages(self, work: UnitOfWork, waiting: Sequence[Waiting]) -> list[ReadMessage]:
         """Return the messages of these answers, and begin to read those behind them."""
         ahead, self._next = self._next, None

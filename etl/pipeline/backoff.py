@@ -13,6 +13,10 @@ class Pauses:
         self._pause_s = 0.0
         self._until = 0.0
 
+    def between(self, shortest_s: float, longest_s: float) -> None:
+        """Take other bounds, for the pauses that come."""
+        self._shortest_s, self._longest_s = shortest_s, longest_s
+
     @property
     def left_s(self) -> float:
         """Return the seconds that are left of the present pause."""

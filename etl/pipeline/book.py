@@ -47,6 +47,11 @@ class Booker:
         self.counts: Counter[str] = Counter()
         """Messages booked so far by this process, by outcome."""
 
+    def take(self, feed: BookedFeed) -> None:
+        """Go on with these settings of the same feed, from the next batch on."""
+        self._feed = feed
+        self._ahead.take(feed.reading, batch_bytes=feed.batch_bytes)
+
     def book(self, stop: Event | None = None) -> Counter[str]:
         """Book until nothing waits, or until told to stop after the present batch; return the counts by outcome.
 

@@ -99,3 +99,11 @@ def refusal(feed: str, answer: QueueAnswer) -> str:
         Cause.HTTP_404: "check base_url, and that the user is set up for STP download",
     }.get(Cause(answer.cause), "ask the vendor")
     return f"feed {feed}: the vendor refuses the queue ({answer.status}) and hands nothing out: {answer.detail}; {hint}"
+
+
+def given_up(feed: PolledFeed, poll: OpenPoll) -> str:
+    """Return the sentence for an answer that the database did not take within the grace period of a stop."""
+    return (
+        f"feed {feed.name}: the answer of poll {poll.poll_id} (request id {poll.request_id}) could not be stored "
+        f"within {feed.grace_s:.0f} s of the stop; it counts as in doubt"
+    )

@@ -21,6 +21,7 @@ from etl.pipeline.drain import (
     Intent,
     Leadership,
     PolledFeed,
+    given_up,
     has_bytes_to_keep,
     landing_of,
     read_again,
@@ -58,6 +59,11 @@ class Poller:
         self._unseen: set[str] = set()  # request ids of intents whose commit looked lost; nothing was sent under them
         self.drained = Drained()
         """How far the present drain is, or how the last one ended."""
+
+    def take(self, feed: PolledFeed) -> None:
+        """Go on with these settings of the same feed."""
+        self._feed, self._page_size = feed, feed.page_size
+        self._pauses.between(feed.pause_min_s, feed.pause_max_s)
 
     @property
     def resting_s(self) -> float:
@@ -279,10 +285,7 @@ class Poller:
             if self._stop.is_set():
                 given_up_at = given_up_at or self._clock.monotonic() + self._feed.grace_s
                 if self._clock.monotonic() > given_up_at:
-                    raise DatabaseAwayError(
-                        f"feed {self._feed.name}: the answer of poll {poll.poll_id} (request id {poll.request_id}) "
-                        f"could not be stored within {self._feed.grace_s:.0f} s of the stop; it counts as in doubt"
-                    )
+                    raise DatabaseAwayError(given_up(self._feed, poll))
             pauses.longer()
             self._clock.wait(Event(), pauses.left_s)
 

@@ -52,6 +52,7 @@ class Control:
             "variant": self.variant,
             "faults": self.faults,
             "expire-tokens": self.expire_tokens,
+            "rotate": self.rotate,
         }
         questions: dict[str, Callable[[int], Iterator[bytes]]] = {
             "handed-out": self._world.records.hand_out_lines,
@@ -175,6 +176,14 @@ class Control:
     def expire_tokens(self, _: Mapping[str, Any]) -> Json:
         """End all sessions now."""
         self._world.tokens.expire()
+        return {}
+
+    def rotate(self, values: Mapping[str, Any]) -> Json:
+        """Give a `user` of `org` another `password`; all sessions end."""
+        user = self._world.user(str(values["user"]), str(values["org"]))
+        if user is None:
+            raise ValueError("there is no such user")
+        self._world.rotate(user, str(values["password"]))
         return {}
 
     async def refuse(self, request: Request) -> Response:

@@ -105,6 +105,11 @@ class Control:
         """End all sessions."""
         self.post("expire-tokens", {})
 
+    def rotate(self, password: str, user: User | None = None) -> None:
+        """Give a user another password, and end all sessions."""
+        user = user or User()
+        self.post("rotate", {"user": user.name, "org": user.org, "password": password})
+
     def refuse(self, seconds: float) -> None:
         """Close the port for a while, right after this call."""
         self.post("refuse", {"seconds": Decimal(str(seconds))})

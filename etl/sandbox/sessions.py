@@ -30,7 +30,7 @@ class Sessions:
         if not isinstance(payload, dict) or not all(isinstance(payload.get(name), str) for name in names):
             return refusal(400, "user, pass and org are required")
         user = self._world.user(payload["user"], payload["org"])
-        if user is None or payload["pass"] != user.password:
+        if user is None or payload["pass"] != self._world.password_of(user):
             return refusal(401, "The user, the password or the organisation is wrong", "AuthenticationError.Login")
         token = self._world.tokens.issue(user, self._world.variants.token_life_s)
         started, expires = self._session_ms()

@@ -43,6 +43,7 @@ class World:
         self.generators: dict[str, Generator] = {}
         self.custody: dict[str, Custody] = {}
         self._queues: dict[str, Queue] = {}
+        self._new_passwords: dict[User, str] = {}
         self._begin(options.start() or self.clock.now())
 
     def _begin(self, now: datetime) -> None:
@@ -60,6 +61,15 @@ class World:
     def user(self, name: str, org: str | None = None) -> User | None:
         """Return the download user of this name."""
         return next((each for each in self.options.users if each.name == name and org in (None, each.org)), None)
+
+    def password_of(self, user: User) -> str:
+        """Return the password that lets the user in now."""
+        return self._new_passwords.get(user, user.password)
+
+    def rotate(self, user: User, password: str) -> None:
+        """Let only this password in from now on, and end all sessions."""
+        self._new_passwords[user] = password
+        self.tokens.expire()
 
     def queue(self, user: User) -> Queue:
         """Return the user's queue: its own, or that of its organisation (A23)."""

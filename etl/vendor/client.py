@@ -54,6 +54,15 @@ class VendorClient:
         self.last_seen_at: datetime | None = None
         """Our own clock when that answer had arrived."""
 
+    def take(self, endpoint: Endpoint) -> None:
+        """Go on with the time-outs, the limit of an answer and the secrets of `endpoint`, which is the same address.
+
+        Proxy, certificates and options of sockets stay. A request under way keeps what it began with.
+        """
+        self._endpoint = self._session.endpoint = endpoint
+        for wire in (self._queue_wire, self._wire, self._session_wire):
+            wire.endpoint = endpoint
+
     def clock_skew_s(self) -> float | None:
         """Return by how many seconds the vendor's clock is ahead of ours, as of the last answer; None before it.
 

@@ -59,7 +59,7 @@ class Session:
     """One download user's right to ask: a token that is kept alive, or a secret to sign with (A10, A11)."""
 
     def __init__(self, endpoint: Endpoint, clock: Clock, wire: Wire, new_id: Callable[[], str]) -> None:
-        self._endpoint, self._clock, self._wire, self._new_id = endpoint, clock, wire, new_id
+        self.endpoint, self._clock, self._wire, self._new_id = endpoint, clock, wire, new_id
         self._lock = RLock()
         self._grant: Grant | None = None
         self._signing_secret: str | None = None
@@ -72,9 +72,9 @@ class Session:
         VendorAwayError and VendorThrottledError when it does not answer for now.
         """
         with self._lock:
-            if self._endpoint.auth == "hmac":
+            if self.endpoint.auth == "hmac":
                 if self._signing_secret is None:
-                    self._signing_secret = self._read(self._endpoint.secret, "secret")
+                    self._signing_secret = self._read(self.endpoint.secret, "secret")
             elif self._grant is None:
                 self._grant = self._login()
             elif self._clock.monotonic() >= self._grant.renew_at:
@@ -89,12 +89,12 @@ class Session:
     def authorise(self, request: requests.PreparedRequest) -> bool:
         """Put the headers on the request that say who asks; return False when there is no session."""
         with self._lock:
-            if self._endpoint.auth == "hmac":
+            if self.endpoint.auth == "hmac":
                 if self._signing_secret is None:
                     return False
                 line = f"{request.method} {request.path_url} HTTP/1.1"
                 body = request.body if isinstance(request.body, bytes) else b""
-                user, secret, now = self._endpoint.user, self._signing_secret, self._clock.now()
+                user, secret, now = self.endpoint.user, self._signing_secret, self._clock.now()
                 request.headers.update(signed_headers(user, secret, request_line=line, body=body, at=now))
                 return True
             if self._grant is None:
@@ -107,10 +107,10 @@ class Session:
         return without_secrets(text, self._known_secrets)
 
     def _login(self) -> Grant:
-        password = self._read(self._endpoint.password, "password")
-        who = {"user": self._endpoint.user, "pass": password, "org": self._endpoint.org}
+        password = self._read(self.endpoint.password, "password")
+        who = {"user": self.endpoint.user, "pass": password, "org": self.endpoint.org}
         started_at = self._clock.monotonic()
-        exchange = self._exchange(request_to(self._endpoint, "POST", LOGIN_PATH, body=msgspec.json.encode(who)))
+        exchange = self._exchange(request_to(self.endpoint, "POST", LOGIN_PATH, body=msgspec.json.encode(who)))
         self._refuse_login(exchange)
         token, said = token_of(exchange), _said(exchange)
         if token is None:
@@ -127,7 +127,7 @@ class Session:
         """Raise VendorRefusedError with what to do when the vendor said no to the login."""
         if exchange.status is None or not 400 <= exchange.status < 500 or exchange.status == 429:
             return
-        who = f"user {self._endpoint.user} of organisation {self._endpoint.org}"
+        who = f"user {self.endpoint.user} of organisation {self.endpoint.org}"
         words = ": ".join(filter(None, words_of(exchange)))
         what = "check base_url" if exchange.status == 404 else "check user, org and the password (or its file)"
         told = f"status {exchange.status}{': ' if words else ''}{words}"
@@ -141,7 +141,7 @@ class Session:
         the life of the one before, and an old token counts as not renewed (A10).
         """
         started_at = self._clock.monotonic()
-        request = request_to(self._endpoint, "GET", self._endpoint.renew_path)
+        request = request_to(self.endpoint, "GET", self.endpoint.renew_path)
         request.headers[TOKEN_HEADER] = grant.token
         try:
             exchange = self._exchange(request)
@@ -179,7 +179,7 @@ class Session:
             value = secret()
         except OSError as error:
             raise VendorRefusedError(
-                f"the {name} of user {self._endpoint.user} cannot be read: {error.strerror}; check {name}_file"
+                f"the {name} of user {self.endpoint.user} cannot be read: {error.strerror}; check {name}_file"
             ) from error
         self._remember(value)
         return value

@@ -70,8 +70,7 @@ class Wire:
 
     def __init__(self, endpoint: Endpoint, clock: Clock) -> None:
         """Raise ConfigError when the files for TLS cannot be used. Nothing is connected yet."""
-        self._endpoint, self._clock = endpoint, clock
-        self._timeout = (endpoint.connect_timeout_s, endpoint.read_timeout_s)
+        self.endpoint, self._clock = endpoint, clock
         self._pool = pool_to(endpoint, clock)
         self._adapter = _Adapter(self._pool)
         self._one_at_a_time = Lock()
@@ -84,10 +83,11 @@ class Wire:
         """
         exchange = Exchange(request)
         with self._one_at_a_time:
-            departure = Departure(self._clock, allow, self._endpoint.read_timeout_s)
+            timeout = (self.endpoint.connect_timeout_s, self.endpoint.read_timeout_s)
+            departure = Departure(self._clock, allow, self.endpoint.read_timeout_s)
             self._pool.departure = departure
             try:
-                raw = self._adapter.send(request, stream=True, timeout=self._timeout).raw
+                raw = self._adapter.send(request, stream=True, timeout=timeout).raw
             except TicketExpiredError as error:
                 exchange.failure = failure_before_sending(error)
             except (requests.RequestException, HTTPError, OSError, http.client.HTTPException) as error:
@@ -101,7 +101,7 @@ class Wire:
         return exchange
 
     def _read(self, raw: HTTPResponse, exchange: Exchange) -> None:
-        pieces, size, limit = [], 0, self._endpoint.max_answer_bytes
+        pieces, size, limit = [], 0, self.endpoint.max_answer_bytes
         try:
             while piece := raw.read1(CHUNK, decode_content=False):
                 pieces.append(piece)

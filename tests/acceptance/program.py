@@ -60,12 +60,13 @@ class Program:
         )
 
     @contextmanager
-    def daemon(self) -> Iterator["Daemon"]:
-        """Run the daemon, and end it at the latest when the block does."""
+    def daemon(self, **variables: str) -> Iterator["Daemon"]:
+        """Run the daemon, with these variables in its environment, and end it at the latest when the block does."""
         log = self.folder / f"daemon-{time.monotonic_ns()}.log"
         command = [sys.executable, "-m", "etl.cli.main", "run"]
         with log.open("wb") as out:
-            process = subprocess.Popen(command, cwd=self.folder, env=self.environment, stdout=out, stderr=out)
+            environment = self.environment | variables
+            process = subprocess.Popen(command, cwd=self.folder, env=environment, stdout=out, stderr=out)
             try:
                 yield Daemon(process, log)
             finally:

@@ -1,0 +1,58 @@
+"""From the settings of a feed to what the parts that work on it must know."""
+
+from __future__ import annotations
+
+from etl.config import FeedSettings
+from etl.config.model import ASSUMPTIONS
+from etl.controls.resend import HealedFeed
+from etl.domain.fields import Reading
+from etl.pipeline.drain import PolledFeed
+from etl.vendor.endpoint import MIB, Endpoint
+
+
+def reading_of(settings: FeedSettings) -> Reading:
+    """Return how the messages of the feed are read."""
+    return Reading(
+        own_orgs=frozenset(settings.own_orgs),
+        aliases={name: tuple(names) for name, names in settings.field_aliases.items()},
+        non_deliverable_assets=frozenset(settings.non_deliverable_assets),
+        ignored_in_comparison=frozenset(settings.ignored_in_comparison),
+    )
+
+
+def polled(feed_id: int, settings: FeedSettings, grace_s: float) -> PolledFeed:
+    """Return what the poller must know of the feed."""
+    return PolledFeed(
+        feed_id, settings.name, page_size=settings.page_size, history_days=settings.history_days,
+        pause_min_s=settings.error_pause_min_s, pause_max_s=settings.error_pause_max_s, grace_s=grace_s,
+        ghost_s=settings.ghost_s,
+    )  # fmt: skip
+
+
+def healed(feed_id: int, settings: FeedSettings) -> HealedFeed:
+    """Return what healing must know of the feed."""
+    return HealedFeed(
+        feed_id, settings.name, ghost_s=settings.ghost_s, eligible_after_s=settings.eligible_after_s,
+        days_at_once=settings.resend_days_at_once, budget_per_day=settings.resend_budget_per_day,
+    )  # fmt: skip
+
+
+def endpoint_of(settings: FeedSettings) -> Endpoint:
+    """Return where the vendor is and who asks."""
+    certificate = (str(settings.client_cert_file), str(settings.client_key_file or settings.client_cert_file))
+    password, secret = settings.password, settings.secret
+    return Endpoint(
+        base_url=settings.base_url, org=settings.org, user=settings.user, auth=settings.auth,
+        password=password.reveal if password is not None else str,
+        secret=secret.reveal if secret is not None else str,
+        connect_timeout_s=settings.connect_timeout_s, read_timeout_s=settings.read_timeout_s,
+        renew_path=settings.renew_path, proxy=settings.proxy,
+        ca_file=str(settings.ca_file) if settings.ca_file else None,
+        client_cert=certificate if settings.client_cert_file else None,
+        max_answer_bytes=settings.max_answer_mib * MIB,
+    )  # fmt: skip
+
+
+def unconfirmed(settings: FeedSettings) -> list[str]:
+    """Return the assumptions about the vendor that nobody has settled for this feed."""
+    return [each for each in ASSUMPTIONS if each not in settings.confirmed_assumptions]

@@ -1,0 +1,99 @@
+"""SIGHUP: what can be taken is taken, what cannot is named, and wrong settings change nothing."""
+
+import json
+import signal
+
+import pytest
+
+from tests.acceptance.program import Daemon, Program, booked, until
+
+
+def rewrite(program: Program, **changes: str) -> None:
+    """Change lines of the settings file: `key` to what stands right of the equals sign."""
+    lines = program.file.read_text().splitlines()
+    for key, value in changes.items():
+        lines = [line for line in lines if not line.startswith(f"{key} = ")]
+        table = {"log_level": "[ops]", "url": "[database]", "batch_kib": "[booking]"}.get(key, "[feeds.main]")
+        if table not in lines:
+            lines.append(table)
+        lines.insert(lines.index(table) + 1, f"{key} = {value}")
+    program.file.write_text("\n".join(lines) + "\n")
+
+
+def hang_up(daemon: Daemon, event: str) -> dict:
+    """Send SIGHUP and wait for the line that says what came of it."""
+    before = len(daemon.events(event))
+    daemon.process.send_signal(signal.SIGHUP)
+    until(lambda: len(daemon.events(event)) > before, what=event)
+    return dict(daemon.events(event)[-1])
+
+
+def page_sizes(sandbox, after: int) -> set[str]:
+    found = [each for each in sandbox.control.requests()[after:] if "/stp/messages" in each["path"]]
+    return {str(each.get("query") or each["path"]).partition("maxCount=")[2].partition("&")[0] for each in found}
+
+
+def test_intervals_page_size_time_outs_and_the_log_level_are_taken_without_a_restart(play, program_for, database):
+    sandbox = play(trades=10)
+    program = program_for(sandbox, page_size=20, poll_interval_s=3600)
+    with program.daemon() as daemon:
+        daemon.started()
+        until(lambda: len(booked(database)) == 10, what="the trades")
+        rewrite(program, page_size="7", poll_interval_s="0.3", read_timeout_s="3", log_level='"debug"', batch_kib="500")
+        before = len(sandbox.control.requests())
+        said = hang_up(daemon, "settings.reloaded")
+        sandbox.control.execute(3)
+        until(lambda: len(booked(database)) == 13, what="trades at the new interval")
+
+        assert said["changed"] == [
+            "booking.batch_kib", "feeds.main.page_size", "feeds.main.poll_interval_s", "feeds.main.read_timeout_s",
+            "ops.log_level",
+        ]  # fmt: skip
+        assert page_sizes(sandbox, before) == {"7"}
+        assert any(json.loads(line)["level"] == "debug" for line in daemon.said.splitlines())
+        assert daemon.events("settings.need_restart") == []
+        assert daemon.stop() == 0
+
+
+def test_what_needs_a_restart_is_named_and_left_as_it_was(play, program_for, database):
+    sandbox = play(trades=10)
+    program = program_for(sandbox)
+    with program.daemon() as daemon:
+        daemon.started()
+        rewrite(program, base_url='"http://127.0.0.1:9"', user='"somebody"', url='"postgresql://nowhere/x"')
+        program.file.write_text(program.file.read_text() + '[feeds.new]\nbase_url = "http://127.0.0.1:9"\n')
+        program.file.write_text(program.file.read_text() + 'org = "o"\nuser = "u"\npassword = "long enough"\n')
+        said = hang_up(daemon, "settings.need_restart")
+        trades = set(sandbox.control.execute(4))
+        until(lambda: trades <= booked(database), what="trades from the vendor as it was")
+
+        assert said["keys"] == ["database.url", "feeds.main.base_url", "feeds.main.user", "feeds.new"]
+        assert "nowhere" not in daemon.said
+        assert daemon.stop() == 0
+
+
+@pytest.mark.parametrize("how", ["wrong values", "not TOML", "gone"])
+def test_every_fault_is_said_and_the_old_settings_stay(play, program_for, database, how):
+    sandbox = play(trades=10)
+    program = program_for(sandbox)
+    with program.daemon() as daemon:
+        daemon.started()
+        match how:
+            case "wrong values":
+                rewrite(program, page_size="0", poll_interval_s='"often"', log_level='"loud"')
+            case "not TOML":
+                program.file.write_text("[feeds.main")
+            case _:
+                program.file.unlink()
+        said = hang_up(daemon, "settings.refused")
+        trades = set(sandbox.control.execute(4))
+        until(lambda: trades <= booked(database), what="trades with the settings as they were")
+
+        faults = " ".join(said["faults"])
+        if how == "wrong values":
+            assert len(said["faults"]) == 3
+            assert all(key in faults for key in ("feeds.main.page_size", "feeds.main.poll_interval_s", "ops.log_level"))
+        else:
+            assert str(program.file) in faults
+        assert daemon.events("settings.reloaded") == []
+        assert daemon.stop() == 0
