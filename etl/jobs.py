@@ -107,6 +107,7 @@ class Beats:
         self._clock = clock
         self._lock = Lock()
         self._records: dict[str, _Record] = {}
+        self._forgotten: set[str] = set()
         self._beat = clock.monotonic()
         self.phase: Phase = "starting"
         """`ready` from the moment at which database, schema and settings were found sound and the jobs run."""
@@ -131,6 +132,7 @@ class Beats:
     def know(self, job: Job) -> None:
         """Keep book of the job from now on; of one that is known under this name, with its new settings."""
         with self._lock:
+            self._forgotten.discard(job.name)
             record = self._records.get(job.name)
             if record is None:
                 self._records[job.name] = _Record(job, self._clock.monotonic())
@@ -140,6 +142,7 @@ class Beats:
     def forget(self, name: str) -> None:
         """Keep no book of the job of this name any more."""
         with self._lock:
+            self._forgotten.add(name)
             self._records.pop(name, None)
 
     def runs_of(self, name: str) -> int:
@@ -148,7 +151,9 @@ class Beats:
             return self._records[name].runs if name in self._records else 0
 
     def began(self, job: Job) -> None:
-        """Note that a run of the job has begun, if it is known."""
+        """Note that a run of the job has begun; one that was forgotten meanwhile stays so."""
+        if job.name not in self._forgotten:
+            self.know(job)
         now, progress = self._clock.monotonic(), job.progress()
         with self._lock:
             if (record := self._records.get(job.name)) is None:
