@@ -9,8 +9,9 @@ import typer
 
 from etl.app import App
 from etl.cli.context import invocation, noun
-from etl.cli.options import FOUND_SOMETHING
-from etl.cli.output import Format, FormatOption, remark, show_card
+from etl.cli.options import FOUND_SOMETHING, reason_given
+from etl.cli.output import Format, FormatOption, remark, show, show_card
+from etl.controls.retention import Kept, Retention
 from etl.errors import OperatorError, SchemaError
 from etl.store import grants, schema
 from etl.store.shell import run_psql
@@ -87,6 +88,32 @@ def grant(
             grants.grant(connection, statements)
     typer.echo("".join(f"{statement};\n" for statement in statements), nl=False)
     remark("nothing was run" if print_only else f"{len(statements)} statements were run")
+
+
+@cli.command(epilog="Example: stp-etl db retain --dry-run")
+def retain(
+    context: typer.Context,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would go and why, change nothing.")] = False,
+    reason: Annotated[str, typer.Option("--reason", help="Why; kept in the audit log.")] = "settings [retention]",
+    fmt: FormatOption = Format.TABLE,
+) -> None:
+    """Let go what is older than the settings [retention] say; run it as the owner of the schema, say once a week.
+
+    A month of answers and messages is detached first and dropped `detached_days` later. Nothing goes that waits for
+    booking, or that an open gap, break or exception item needs; the result names the reason. Trades never go.
+    """
+    given = invocation(context)
+    with App(given.database_settings) as app:
+        app.check_database()
+        retention = Retention(Kept(**app.settings.retention.model_dump(exclude_unset=False)), app.open_work, app.clock)
+        plan = retention.plan()
+        rows = []
+        for piece in plan:
+            done = piece.action.lets_go and not dry_run
+            gone = retention.carry_out(piece, operator=given.operator, reason=reason_given(reason)) if done else 0
+            rows.append((piece.what, piece.action, piece.rows, gone, piece.why))
+    show(rows, ("what", "action", "about_rows", "gone", "why"), fmt)
+    remark("nothing was changed" if dry_run else "what went is in: stp-etl audit list")
 
 
 @cli.command(

@@ -82,6 +82,17 @@ def contradictions_in(raw: Raw) -> Iterator[Fault]:
     times = raw.tables.get("reconciliation")
     if isinstance(times, dict) and (quiet := times.get("quiet_from", "18:00")) == times.get("quiet_until", "23:00"):
         yield Fault(("reconciliation", "quiet_until"), "must differ from quiet_from", shown((), quiet))
+    kept = raw.tables.get("retention")
+    if isinstance(kept, dict):
+        yield from faults_of_retention(kept)
+
+
+def faults_of_retention(kept: Table) -> Iterator[Fault]:
+    """A poll is what tells of its answer: it stays as long as the answer."""
+    answers, polls = kept.get("answers_months", 0), kept.get("polls_months", 0)
+    if isinstance(answers, int) and isinstance(polls, int) and polls and (not answers or polls < answers):
+        rule = "must be 0, or at least answers_months, which must not be 0 then: a poll outlives its answer"
+        yield Fault(("retention", "polls_months"), rule, shown((), polls))
 
 
 def faults_of_feed(path: KeyPath, feed: Table) -> Iterator[Fault]:

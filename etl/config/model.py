@@ -247,6 +247,15 @@ class OpsSettings(Section):
         return int(self.listen.rpartition(":")[2])
 
 
+class RetentionSettings(Section):
+    """[retention]: how long things are kept, in whole months; 0 for ever. Acted on by `stp-etl db retain` only."""
+
+    answers_months: int = Field(default=0, ge=0, le=1_200)
+    polls_months: int = Field(default=0, ge=0, le=1_200)
+    audit_months: int = Field(default=0, ge=0, le=1_200)
+    detached_days: int = Field(default=30, ge=0, le=3_660)
+
+
 class Tables(Section):
     """The settings file as a whole."""
 
@@ -255,3 +264,4 @@ class Tables(Section):
     booking: BookingSettings = BookingSettings()
     reconciliation: ReconciliationSettings = ReconciliationSettings()
     ops: OpsSettings = OpsSettings()
+    retention: RetentionSettings = RetentionSettings()

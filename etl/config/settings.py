@@ -22,6 +22,7 @@ from etl.config.model import (
     FeedSettings,
     OpsSettings,
     ReconciliationSettings,
+    RetentionSettings,
     Section,
     Tables,
 )
@@ -57,6 +58,7 @@ class Settings:
     booking: BookingSettings
     reconciliation: ReconciliationSettings
     ops: OpsSettings
+    retention: RetentionSettings
     source: Source
     origins: Mapping[str, str]
     warnings: tuple[str, ...] = ()
@@ -150,6 +152,7 @@ def frozen(tables: Tables, raw: Raw, warnings: tuple[str, ...]) -> Settings:
         booking=tables.booking,
         reconciliation=tables.reconciliation,
         ops=tables.ops,
+        retention=tables.retention,
         source=Source(raw.file, tuple(raw.variables)),
         origins=MappingProxyType(origins_of(tables, raw)),
         warnings=warnings,
@@ -164,6 +167,7 @@ def keys_of(settings: Settings | Tables) -> Iterator[tuple[KeyPath, object]]:
         (("booking",), settings.booking),
         (("reconciliation",), settings.reconciliation),
         (("ops",), settings.ops),
+        (("retention",), settings.retention),
     ]
     for path, section in sections:
         yield from (((*path, key), getattr(section, key)) for key in type(section).model_fields)

@@ -21,6 +21,7 @@ from etl.store.repositories.lists import ListRepository
 from etl.store.repositories.originals import OriginalRepository
 from etl.store.repositories.polls import PollRepository
 from etl.store.repositories.rebooking import RebookRepository
+from etl.store.repositories.retention import RetentionRepository
 
 
 class UnitOfWork:
@@ -73,6 +74,11 @@ class UnitOfWork:
     def lists(self) -> ListRepository:
         """Rows of the reporting views, for people."""
         return ListRepository(self._connection)
+
+    @cached_property
+    def retention(self) -> RetentionRepository:
+        """Months and rows that may go."""
+        return RetentionRepository(self._connection)
 
     @cached_property
     def contract(self) -> ContractRepository:
