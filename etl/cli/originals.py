@@ -39,8 +39,8 @@ def original_of(work: UnitOfWork, message_id: int) -> Original:
     answer = work.originals.answer_of(message_id)
     if answer is None:
         raise EtlError(
-            f"message {message_id} is not known: poll {poll_id} landed no answer, or it was retired; see: stp-etl messages list, "
-            "and for what was retired: stp-etl audit list"
+            f"message {message_id} is not known: poll {poll_id} landed no answer, or it was retired; see: "
+            "stp-etl messages list, and for what was retired: stp-etl audit list"
         )
     message = work.originals.message_in(answer, message_id)
     content = content_of(answer.status, answer.body, answer.content_encoding)

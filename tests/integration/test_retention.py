@@ -46,9 +46,9 @@ def test_an_old_month_is_detached_first_and_dropped_later(desk, months, stp_etl)
     (number,) = desk.land(a_raw_message(), at=OLD)
 
     first = retained(stp_etl)
-    assert {what: each[0] for what, each in first.items()} == {
-        "answer_p202001": "detach", "message_p202001": "detach", "answer_p202002": "detach", "message_p202002": "detach",
-    }  # fmt: skip
+    assert {what: each[0] for what, each in first.items()} == dict.fromkeys(
+        ("answer_p202001", "message_p202001", "answer_p202002", "message_p202002"), "detach"
+    )
     assert attached(desk.database) == set()
     assert "answer_p202001" in tables(desk.database)
     assert value(desk.database, "SELECT count(*) FROM stp.answer_p202001") == 1
@@ -117,7 +117,7 @@ def test_a_month_stays_while_an_exception_item_of_it_is_open(desk, months, stp_e
 def test_a_month_stays_while_a_break_names_a_trade_of_it(desk, months, stp_etl):
     stp_etl.configure(KEPT)
     desk.land(a_raw_message(), at=OLD)
-    desk.land(a_raw_message(rate="9.99"))
+    desk.land(a_raw_message(counterparty="Another"))
     assert value(desk.database, "SELECT count(*) FROM stp.recon_break WHERE trade_id IS NOT NULL") == 1
 
     kept = retained(stp_etl)
