@@ -14,6 +14,7 @@ from sqlalchemy import Connection, text
 from etl.errors import SchemaError
 from etl.store.base import SCHEMA, Row
 
+WORKS_FROM = "works with programs from {} on"
 UPGRADE_LOCK = 7_225_091_301  # any number that nobody else takes in this database
 
 
@@ -38,7 +39,11 @@ def current_revision(connection: Connection) -> str | None:
 
 
 def check(connection: Connection) -> None:
-    """Raise SchemaError with what to do unless the database is exactly at the expected revision."""
+    """Raise SchemaError with what to do unless this program can work with the database's schema.
+
+    That is at the expected revision, or at a later one whose migrations say that they leave this program working:
+    a release that runs while the next one's schema is being brought in must not be stopped by it.
+    """
     current, expected = current_revision(connection), expected_revision()
     if current == expected:
         return
@@ -47,9 +52,11 @@ def check(connection: Connection) -> None:
     known = {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
     if current in known:
         raise SchemaError(f"the schema is at {current} and this program needs {expected}; run: stp-etl db upgrade")
-    raise SchemaError(
-        f"the schema is at {current}, newer than this program ({expected}); install the newer version of stp-etl"
-    )
+    if expected < (oldest := _works_from(connection) or current):
+        raise SchemaError(
+            f"the schema is at {current} and works with programs from {oldest} on, this one is {expected}; install the "
+            "newer version of stp-etl"
+        )
 
 
 def upgrade(connection: Connection, revision: str = "head") -> tuple[str | None, str | None]:
@@ -60,6 +67,7 @@ def upgrade(connection: Connection, revision: str = "head") -> tuple[str | None,
         before = current_revision(connection)
         connection.commit()
         command.upgrade(_config(connection), revision)
+        _say_works_from(connection)
         connection.commit()
         return before, current_revision(connection)
     finally:
@@ -71,7 +79,33 @@ def upgrade(connection: Connection, revision: str = "head") -> tuple[str | None,
 def downgrade(connection: Connection, revision: str) -> None:
     """Undo migrations down to `revision`; for tests and for a roll-back by hand."""
     command.downgrade(_config(connection), revision)
+    _say_works_from(connection)
     connection.commit()
+
+
+def works_from(revision: str | None = "head") -> str | None:
+    """Return the oldest revision whose programs can work with a schema at `revision`: the latest that a step names.
+
+    A migration names it as `works_from`; one that does not works with its own programs and later ones only.
+    """
+    if revision is None:
+        return None
+    steps = ScriptDirectory.from_config(_config()).iterate_revisions(revision, "base")
+    return max(getattr(step.module, "works_from", step.revision) for step in steps)
+
+
+def _say_works_from(connection: Connection) -> None:
+    """Write beside the revision from which programs on it can be used, for programs that do not know it."""
+    if (oldest := works_from(current_revision(connection))) is not None:
+        connection.execute(text(f"COMMENT ON TABLE {SCHEMA}.alembic_version IS '{WORKS_FROM.format(oldest)}'"))
+
+
+def _works_from(connection: Connection) -> str | None:
+    said = connection.execute(
+        text(f"SELECT obj_description('{SCHEMA}.alembic_version'::regclass, 'pg_class')")
+    ).scalar()
+    before, _, after = WORKS_FROM.partition("{}")
+    return said.removeprefix(before).removesuffix(after) if said and said.startswith(before) else None
 
 
 def is_ours(name: str | None, kind: str) -> bool:

@@ -8,6 +8,7 @@ from alembic import op
 
 revision = "0004"
 down_revision = "0003"
+works_from = "0003"
 branch_labels = None
 depends_on = None
 

@@ -12,6 +12,8 @@ from etl.errors import SchemaError
 from etl.store import rows as _rows  # noqa: F401  makes Row.metadata complete
 from etl.store import schema
 from etl.store.base import SCHEMA, Row
+from tests.builders import a_raw_message
+from tests.databases import rows
 
 
 def differences(connection: Connection) -> list[object]:
@@ -91,8 +93,71 @@ def test_an_old_schema_is_told_to_upgrade(connection):
         schema.check(connection)
 
 
-def test_a_schema_newer_than_the_program_asks_for_a_newer_program(connection):
+def newer(connection: Connection, works_from: str) -> None:
+    """Let the schema be one that this program does not know, which says from which programs on it works."""
     connection.execute(text("UPDATE stp.alembic_version SET version_num = '9999'"))
+    connection.execute(text(f"COMMENT ON TABLE stp.alembic_version IS 'works with programs from {works_from} on'"))
 
-    with pytest.raises(SchemaError, match="is at 9999, newer than this program .* install the newer version"):
+
+def test_a_newer_schema_that_leaves_this_program_working_does_not_stop_it(connection):
+    newer(connection, schema.expected_revision())
+
+    schema.check(connection)
+
+
+@pytest.mark.parametrize("says", ["9998", None])
+def test_a_newer_schema_that_this_program_cannot_use_asks_for_a_newer_program(connection, says):
+    newer(connection, says or "")
+    if says is None:
+        connection.execute(text("COMMENT ON TABLE stp.alembic_version IS NULL"))
+
+    with pytest.raises(
+        SchemaError, match=f"is at 9999 and works with programs from {says or 9999} on.* install the newer"
+    ):
         schema.check(connection)
+
+
+def test_an_upgrade_says_from_which_programs_on_the_schema_works(connection):
+    comment = text("SELECT obj_description('stp.alembic_version'::regclass, 'pg_class')")
+    assert connection.execute(comment).scalar() == f"works with programs from {schema.works_from('head')} on"
+
+    schema.downgrade(connection, "0002")
+
+    assert connection.execute(comment).scalar() == "works with programs from 0002 on"
+
+
+def columns(connection: Connection) -> dict[tuple[str, str], tuple[str, bool]]:
+    """Return type, and whether it may be left out by an insert, of every column of our tables."""
+    found = connection.execute(text(
+        "SELECT table_name, column_name, data_type, is_nullable = 'YES' OR column_default IS NOT NULL OR "
+        "is_identity = 'YES' FROM information_schema.columns WHERE table_schema = 'stp'"
+    ))  # fmt: skip
+    return {(table, column): (kind, optional) for table, column, kind, optional in found}
+
+
+def test_a_schema_says_truly_which_programs_it_leaves_working(connection):
+    now = columns(connection)
+    schema.downgrade(connection, schema.works_from("head"))
+    then = columns(connection)
+
+    assert then.items() <= now.items()
+    tables = {table for table, _ in then}
+    assert [name for name in now if name[0] in tables and name not in then and not now[name][1]] == []
+
+
+def test_an_upgrade_keeps_the_book_and_its_views_as_they_were(desk, database):
+    desk.land(a_raw_message(), a_raw_message(tradeId="FXI2"), b'{"tradeId": "FXI3"}')
+    desk.land(a_raw_message(counterparty="Another"))
+    views = ("blotter", "trade_version", "trade_leg", "position", "cash_ladder", "message", "exception_item", "audit")
+
+    def book() -> dict[str, list[tuple[object, ...]]]:
+        return {view: sorted(rows(database, f"SELECT to_jsonb(v)::text FROM reporting.{view} v")) for view in views}
+
+    before = book()
+    with database.connect() as connection:
+        schema.downgrade(connection, "0003")
+        assert schema.current_revision(connection) == "0003"
+        schema.upgrade(connection)
+
+    assert book() == before
+    assert all(before[view] for view in views if view != "audit")
