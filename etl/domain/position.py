@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import date
 from decimal import Decimal
+from operator import attrgetter
+from typing import Any
 
 import msgspec
 
@@ -47,9 +49,7 @@ class Movement(msgspec.Struct, frozen=True, gc=False):
     @property
     def key(self) -> PositionKey:
         """Return the position that it moves."""
-        return PositionKey(
-            self.organisation, self.legal_entity, self.trader, self.symbol, self.value_date, self.deliverable
-        )
+        return PositionKey(*_key(self))
 
     def reversed(self) -> Movement:
         """Return what takes it back, digit for digit, when its version is superseded or stops counting."""
@@ -59,6 +59,9 @@ class Movement(msgspec.Struct, frozen=True, gc=False):
             term_amount=self.term_amount.copy_negate(),
             count=-self.count,
         )
+
+
+_key = attrgetter(*PositionKey.__struct_fields__)
 
 
 def movements(trade: Trade) -> tuple[Movement, ...]:
@@ -78,15 +81,16 @@ def reversal(trade: Trade) -> tuple[Movement, ...]:
 
 def net(moves: Iterable[Movement]) -> dict[PositionKey, Totals]:
     """Return the exact sums for each position; those that come to nothing stay in (law 8)."""
-    sums: dict[PositionKey, Totals] = {}
+    sums: dict[tuple[Any, ...], list[Any]] = {}
     for each in moves:
-        so_far = sums.get(each.key, Totals())
-        sums[each.key] = Totals(
-            EXACT.add(so_far.base_amount, each.base_amount),
-            EXACT.add(so_far.term_amount, each.term_amount),
-            so_far.count + each.count,
-        )
-    return sums
+        key = _key(each)
+        if (so_far := sums.get(key)) is None:
+            sums[key] = [each.base_amount, each.term_amount, each.count]
+        else:
+            so_far[0] = EXACT.add(so_far[0], each.base_amount)
+            so_far[1] = EXACT.add(so_far[1], each.term_amount)
+            so_far[2] += each.count
+    return {PositionKey(*key): Totals(*totals) for key, totals in sums.items()}
 
 
 def _movement(trade: Trade, leg: Leg) -> Movement:

@@ -101,10 +101,12 @@ _NO_DAY = Broken(f"must be a day of the years {FIRST_YEAR} to {LAST_YEAR} as tex
 
 def instant(value: Any) -> datetime | Broken:
     """Read an instant written `2023-06-02 18:31:01,301 +0000` to the millisecond (§3.1) and return it in UTC."""
-    if type(value) is not str or len(value) != 29 or _MARKS(value) != _MARKS(_SAMPLE) or not value[25:].isdecimal():
+    if type(value) is not str or len(value) != 29 or _MARKS(value) != _SAMPLE_MARKS or not value[25:].isdecimal():
         return _NO_INSTANT
     try:
-        found = datetime.fromisoformat(f"{value[:23]}{value[24:]}").astimezone(UTC)
+        found = datetime.fromisoformat(f"{value[:23]}{value[24:]}")
+        if found.tzinfo is not UTC:
+            found = found.astimezone(UTC)
     except (ValueError, OverflowError):
         return _NO_INSTANT
     return found if FIRST_YEAR <= found.year <= LAST_YEAR else _NO_INSTANT
@@ -112,6 +114,7 @@ def instant(value: Any) -> datetime | Broken:
 
 _SAMPLE = "2023-06-02 18:31:01,301 +0000"
 _MARKS = itemgetter(4, 7, 10, 13, 16, 19, 23)
+_SAMPLE_MARKS = _MARKS(_SAMPLE)
 _NO_INSTANT = Broken(
     f"must be an instant of the years {FIRST_YEAR} to {LAST_YEAR} as text, written YYYY-MM-DD hh:mm:ss,SSS +hhmm"
 )

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
+from collections.abc import Callable
 from datetime import datetime
 from decimal import Decimal
-from operator import attrgetter
+from functools import lru_cache
+from operator import attrgetter, countOf
 from typing import Annotated, Any
 
 import msgspec
 
 from etl.domain.canonical import spelling
-from etl.domain.comparison import content_hash
 from etl.domain.fields import FIELDS, Field, Reading
 from etl.domain.legs import FAR, NEAR, rate_disagrees
 from etl.domain.perspective import our_side
+from etl.domain.position import Movement
 from etl.domain.rules import LONGEST, Broken, Symbol, amount, day, instant, rate, side, symbol, trade_type, yes_or_no
+from etl.domain.text import is_storable
 from etl.domain.trade import OurSide, Side, TradeType
 from etl.store.copying import NOTHING, cell
 from etl.store.repositories.book import VERSION_FIELDS, TradeText
@@ -23,56 +27,76 @@ from etl.store.repositories.book import VERSION_FIELDS, TradeText
 _NUMBERS = (amount, rate)
 _FOR_THE_FULL_READER = ("base_amount", "term_amount", "far_base_amount", "far_term_amount")
 _FIELDS = {each.name: each for each in FIELDS if each.name not in _FOR_THE_FULL_READER}
-_VENDOR_NAMES = tuple(each.vendor_names[0] for each in _FIELDS.values())
-_NUMBER_NAMES = tuple((each.vendor_names[0], each.rule is amount) for each in _FIELDS.values() if each.rule in _NUMBERS)
-_ORDINARY_NUMBER = re.compile(rb"-?\d{1,25}(?:\.\d{1,12})?", re.ASCII)
-_PLAIN_TEXTS = tuple(_FIELDS[name].vendor_names[0] for name in VERSION_FIELDS[13:])
+_VENDOR_NAMES = {each.name: each.vendor_names[0] for each in _FIELDS.values()}
+_NO_NUMBER = msgspec.Raw(NOTHING.encode())
+_NUMBER = r"\d{1,25}(?:\.\d{1,12})?"
+_ORDINARY_NUMBERS = re.compile(rf"(?:(?=[0.]*[1-9]){_NUMBER} ){{2}}(?:(?:-?{_NUMBER}|\\N) ){{3}}", re.ASCII)
+"""Two amounts above 0, then three rates of either sign that may be absent; a blank behind each."""
+_SPELT_OTHERWISE = re.compile(r"\.\d*0 |-0 ")
+"""A number among others that `spelling` writes otherwise."""
 
 
-def _type_of(field: Field) -> Any:
+def _type_of(field: Field) -> tuple[str, Any, Any]:
+    """Return the field of the struct; what COPY writes for an absent one is the default, so null is refused."""
+    name = field.vendor_names[0]
     if field.rule in _NUMBERS:
-        return msgspec.Raw
+        return name, msgspec.Raw, _NO_NUMBER
     if field.rule is yes_or_no:
-        return bool | None
+        return name, bool | None, None
     longest = LONGEST.get(field.rule)
-    return (str if longest is None else Annotated[str, msgspec.Meta(min_length=1, max_length=longest)]) | None
+    return name, str if longest is None else Annotated[str, msgspec.Meta(min_length=1, max_length=longest)], NOTHING
 
 
-_MESSAGE = msgspec.json.Decoder(
-    msgspec.defstruct(
-        "_Message",
-        [(each.vendor_names[0], _type_of(each), None) for each in _FIELDS.values()],
-        forbid_unknown_fields=True,
-        gc=False,
-    )
-)
+_FIELD_TYPES = sorted(map(_type_of, _FIELDS.values()))
+_Message = msgspec.defstruct("_Message", _FIELD_TYPES, forbid_unknown_fields=True, omit_defaults=True, gc=False)
+_DEFAULTS = {name: default for name, _, default in _FIELD_TYPES}
+_decode = msgspec.json.Decoder(_Message).decode
+_encode = msgspec.json.Encoder().encode  # the fields stand sorted: this is the canonical spelling but for the numbers
 
 
-_OF_A_LEG = (
-    "value_date", "fixing_date", "fixing_tenor", "dealt_amount", "settled_amount", "rate", "spot_rate",
-    "forward_points",
-)  # fmt: skip
-_LEGS = {prefix: tuple(_FIELDS[f"{prefix}{name}"].vendor_names[0] for name in _OF_A_LEG) for prefix in (NEAR, FAR)}
+def _getter(*names: str) -> Callable[[Any], Any]:
+    return attrgetter(*(_VENDOR_NAMES[name] for name in names))
 
 
-_names = attrgetter("tradeId", "status", "customerOrg", "customerAccount", "counterparty", "counterpartyAccount")
+_OF_A_LEG = ("value_date", "fixing_date", "fixing_tenor")
+_NUMBERS_OF_A_LEG = ("dealt_amount", "settled_amount", "rate", "spot_rate", "forward_points")
+_near, _far = (_getter(*(f"{leg}{name}" for name in _OF_A_LEG)) for leg in (NEAR, FAR))
+_near_numbers, _far_numbers = (_getter(*(f"{leg}{name}" for name in _NUMBERS_OF_A_LEG)) for leg in (NEAR, FAR))
+_all_of_far = _getter(*(f"far_{name}" for name in (*_OF_A_LEG, *_NUMBERS_OF_A_LEG)))
+_kind = _getter("trade_type", "symbol", "side", "dealt_currency", "status", "maker")
+_parties = _getter("organisation", "legal_entity", "counterparty", "counterparty_entity", "trader")
+_texts = _getter(*VERSION_FIELDS[13:])
+_NO_FAR = (*[NOTHING] * len(_OF_A_LEG), *[_NO_NUMBER] * len(_NUMBERS_OF_A_LEG))
+_NUMBER_NAMES = tuple(name for name, default in _DEFAULTS.items() if default is _NO_NUMBER)
 
 
-class LegTerms(msgspec.Struct, frozen=True, gc=False):
-    """What both legs of a trade share; `side` is ours, of the near leg's dealt currency."""
+class Terms(msgspec.Struct, frozen=True, gc=False):
+    """What many trades share: the first columns as COPY writes them, and what the legs need; `side` is ours."""
 
+    columns: str
     pair: Symbol
     kind: TradeType
-    dealt_currency: str
     side: Side
-    deliverable: str
+    live: bool
+    deliverable: bool
+    dealt_is_base: bool
 
 
-class Legs(msgspec.Struct, frozen=True, gc=False):
-    """The legs of a trade as COPY writes them, and what is remarkable about them."""
+class Party(msgspec.Struct, frozen=True, gc=False):
+    """Who trades on our side."""
 
-    lines: tuple[str, ...]
-    flags: tuple[str, ...]
+    organisation: str | None
+    legal_entity: str | None
+    trader: str | None
+
+
+class Legs(msgspec.Struct, gc=False):
+    """The legs of a trade as COPY writes them, what they add to positions, what is remarkable, all their numbers."""
+
+    lines: list[str]
+    moves: list[Movement]
+    flags: list[str]
+    numbers: str
 
 
 class Express(msgspec.Struct, frozen=True, gc=False):
@@ -91,126 +115,177 @@ def read_ordinary(raw: bytes, reading: Reading) -> Express | None:
     settled amounts in plain numbers; the customer ours. Anything else, faults above all, is left to `decode` and
     `normalise`. A property test holds the two readers together.
     """
+    if reading.aliases or not _is_printable(raw):
+        return None
     try:
-        text = raw.decode()
-        message = _MESSAGE.decode(raw)
+        message: Any = _decode(raw)
     except (UnicodeDecodeError, msgspec.DecodeError):
         return None
-    if reading.aliases or " :" in text or not text.isprintable():
+    if len(_encode(message)) != len(raw) and not _has_each_once(message, raw):
         return None
-    values = zip(_VENDOR_NAMES, msgspec.structs.astuple(message), strict=True)
-    payload = {name: value for name, value in values if value is not None}
-    if len(payload) != text.count('":'):  # a key stands twice, or with null
+    note = message.note
+    if b"\\" in raw and not _escape(message):
         return None
-    if "\\" in text and not _are_plain(payload):
+    rows = _rows(message, reading)
+    if rows is None:
         return None
-    content = payload.copy()
-    return _express(message, payload, content, reading) if _take_numbers(payload, content) else None
+    text, numbers, executed_at = rows
+    event, message.note = message.event, note
+    return Express(text, None if event == NOTHING else event, _hash(message, numbers, reading), executed_at)
 
 
-def _are_plain(payload: dict[str, Any]) -> bool:
-    """Return whether the texts are ones that COPY need not escape, although the message escapes some."""
-    texts = "".join([value for value in payload.values() if type(value) is str])
-    return "\\" not in texts and texts.isprintable()
+def _is_printable(raw: bytes) -> bool:
+    """Return whether every character, but for those written as escapes and blanks outside of texts, can be seen."""
+    if raw.isascii():
+        return b"\x7f" not in raw  # the other control characters are no JSON inside texts
+    try:
+        return raw.decode().isprintable()
+    except UnicodeDecodeError:
+        return False
 
 
-def _take_numbers(payload: dict[str, Any], content: dict[str, Any]) -> bool:
-    """Put each number into the payload as it is written, and into the content as all of its value are.
+def _has_each_once(message: Any, raw: bytes) -> bool:
+    """Return whether no key stands twice or with null, for a message that is not spelt as short as can be.
 
-    Return whether all are plain, and every amount above 0.
+    One that is as long as its shortest spelling has nothing to spare for either.
     """
-    for name, is_amount in _NUMBER_NAMES:
-        if (value := payload.get(name)) is None:
-            continue
-        token = bytes(value)
-        if _ORDINARY_NUMBER.fullmatch(token) is None:
+    if not raw.decode().isprintable() or b" :" in raw:
+        return False
+    values = msgspec.structs.astuple(message)
+    absent = countOf(values, NOTHING) + countOf(values, _NO_NUMBER) + (message.maker is None)
+    return len(values) - absent == raw.count(b'":')
+
+
+def _escape(message: Any) -> bool:
+    """Write the note as COPY needs it; return whether the other texts may stay as they are, although JSON escapes some.
+
+    Call it only for a message with backslashes.
+    """
+    note, values = message.note, msgspec.structs.astuple(message)
+    texts = "".join([value for value in values if type(value) is str and value is not NOTHING and value is not note])
+    if "\\" in texts or not texts.isprintable():
+        return False
+    if note is not NOTHING:
+        if not is_storable(note):
             return False
-        if is_amount and (token.startswith(b"-") or not token.strip(b"0.")):
-            return False
-        number = payload[name] = str(token, "ascii")
-        content[name] = msgspec.Raw(spelling(number).encode())
+        message.note = cell(note)
     return True
 
 
-def _express(message: Any, payload: dict[str, Any], content: dict[str, Any], reading: Reading) -> Express | None:
-    """Return the rows, unless something is missing, broken, contradictory, or not the customer's side."""
-    kind, pair, our = trade_type(message.tradeType), symbol(message.symbol), side(message.side)
-    executed_at = None if message.executionTime is None else instant(message.executionTime)
-    if (
-        isinstance(kind, Broken)
-        or isinstance(pair, Broken)
-        or isinstance(our, Broken)
-        or isinstance(executed_at, Broken)
-    ):
+def _hash(message: Any, numbers: str, reading: Reading) -> bytes:
+    """Return the hash of the content as `content_hash` does; the message is used up. `numbers`: all that are in it."""
+    for name in reading.uncompared:
+        if name in _DEFAULTS:
+            setattr(message, name, _DEFAULTS[name])
+    if "0 " in numbers and _SPELT_OTHERWISE.search(numbers):
+        for name in _NUMBER_NAMES:
+            if (token := getattr(message, name)) is not _NO_NUMBER:
+                setattr(message, name, msgspec.Raw(spelling(str(token, "ascii")).encode()))
+    return hashlib.sha256(_encode(message)).digest()
+
+
+def _rows(message: Any, reading: Reading) -> tuple[TradeText, str, datetime | None] | None:
+    """Return the rows, the numbers and the instant, unless something is missing, broken, contradictory or not ours."""
+    terms = _terms(_kind(message), reading.non_deliverable_assets)
+    party = _party(_parties(message), reading.own_orgs)
+    trade_id: str = message.tradeId
+    if terms is None or party is None or trade_id == NOTHING or trade_id.isspace():
         return None
-    if message.tradeId is None or type(day(message.tradeDate)) is Broken:
+    executed_at: datetime | None = None
+    executed = NOTHING
+    if message.executionTime != NOTHING:
+        read = instant(message.executionTime)
+        if isinstance(read, Broken):
+            return None
+        executed_at, executed = read, read.isoformat()
+    legs = _legs(message, terms, party)
+    if legs is None or type(day(message.tradeDate)) is Broken:
         return None
-    if any(map(str.isspace, filter(None, _names(message)))):
+    texts = "\t".join(_texts(message))
+    flags = cell(tuple(sorted(legs.flags))) if legs.flags else "{}"
+    columns = f"{terms.columns}\t{message.tradeDate}\t{executed}\t{texts}\t{{}}\t{{}}\t{flags}"
+    text = TradeText(trade_id, columns, tuple(legs.lines), tuple(legs.moves) if terms.live else ())
+    return text, legs.numbers, executed_at
+
+
+@lru_cache(maxsize=4096)
+def _terms(values: tuple[str, str, str, str, str, bool | None], assets: frozenset[str]) -> Terms | None:
+    """Return what follows from the kind of trade, the pair, the side and the status; None where one is not sound."""
+    kind, pair, ours = trade_type(values[0]), symbol(values[1]), side(values[2])
+    currency, status, maker = values[3:]
+    if isinstance(kind, Broken) or isinstance(pair, Broken) or isinstance(ours, Broken):
         return None
-    if message.currency not in (pair.base, pair.term):
+    if currency not in (pair.base, pair.term) or status.isspace():
         return None
-    if our_side(message.customerOrg, message.counterparty, reading.own_orgs) is not OurSide.CUSTOMER:
-        return None
-    assets = reading.non_deliverable_assets
-    deliverable = not (kind.is_non_deliverable or pair.base in assets or pair.term in assets)
-    legs = _legs(payload, LegTerms(pair, kind, message.currency, our, _yes_or_no(deliverable)))
-    if legs is None:
-        return None
-    status = message.status
-    live = status is None or status.lower() == "verified"
-    texts = "\t".join([payload.get(name, NOTHING) for name in _PLAIN_TEXTS])
+    live = status == NOTHING or status.lower() == "verified"
+    maker_cell = NOTHING if maker is None else cell(maker)
     columns = (
-        f"{kind.value}\t{status or NOTHING}\t{_yes_or_no(live)}\tcustomer\tf\t{our.value}\t"
-        f"{_yes_or_no(message.maker)}\t{pair.text}\t{pair.base}\t{pair.term}\t{message.currency}\t{message.tradeDate}\t"
-        f"{executed_at.isoformat() if executed_at else NOTHING}\t{texts}\t{{}}\t{{}}\t"
-        f"{cell(legs.flags) if legs.flags else '{}'}"
+        f"{kind.value}\t{status}\t{cell(live)}\tcustomer\tf\t{ours.value}\t{maker_cell}\t{pair.text}\t{pair.base}\t"
+        f"{pair.term}\t{currency}"
     )
-    text = TradeText(message.tradeId, columns, legs.lines)
-    return Express(text, message.event, content_hash(content, reading), executed_at)
+    deliverable = not (kind.is_non_deliverable or pair.base in assets or pair.term in assets)
+    return Terms(columns, pair, kind, ours, live, deliverable, currency == pair.base)
 
 
-def _yes_or_no(value: bool | None) -> str:
-    return NOTHING if value is None else "t" if value else "f"
+@lru_cache(maxsize=4096)
+def _party(values: tuple[str, str, str, str, str], own_orgs: frozenset[str]) -> Party | None:
+    """Return who trades; None where the customer is not ours, or a name is not sound."""
+    if any(map(str.isspace, values[:4])):
+        return None
+    organisation, legal_entity, counterparty, _, trader = (None if each == NOTHING else each for each in values)
+    if our_side(organisation, counterparty, own_orgs) is not OurSide.CUSTOMER:
+        return None
+    return Party(organisation, legal_entity, trader)
 
 
-def _legs(payload: dict[str, Any], terms: LegTerms) -> Legs | None:
-    """Return the lines of the legs, and the flags; None where a leg is not whole, or there is one too many."""
-    flags: list[str] = []
-    near = _leg(payload, terms, NEAR, flags)
-    if near is None:
+def _legs(message: Any, terms: Terms, party: Party) -> Legs | None:
+    """Return the legs; None where one is not whole, or there is one too many."""
+    legs = Legs([], [], [], "")
+    near = _near(message)
+    if not _add_leg(legs, near, _near_numbers(message), terms=terms, party=party):
         return None
     if not terms.kind.has_far_leg:
-        return Legs((near,), tuple(sorted(flags))) if payload.keys().isdisjoint(_LEGS[FAR]) else None
-    far = _leg(payload, msgspec.structs.replace(terms, side=terms.side.turned()), FAR, flags)
-    if far is None or not payload["farValueDate"] > payload["valueDate"]:
+        return legs if _all_of_far(message) == _NO_FAR else None
+    far = _far(message)
+    if not far[0] > near[0] or not _add_leg(legs, far, _far_numbers(message), terms=terms, party=party):
         return None
-    return Legs((near, far), tuple(sorted(flags)))
+    return legs
 
 
-def _leg(payload: dict[str, Any], terms: LegTerms, prefix: str, flags: list[str]) -> str | None:
-    """Return the line of a leg: amounts as the vendor wrote them, with the sign that our side gives them (A3, A4)."""
-    value_date, fixing_date, tenor, dealt, settled, rate_, spot, points = [payload.get(n) for n in _LEGS[prefix]]
-    if dealt is None or settled is None or type(day(value_date)) is Broken:
-        return None
-    pair, kind = terms.pair, terms.kind
-    if kind.is_non_deliverable and fixing_date is None:
-        flags.append(f"{prefix}fixing_date_missing")
-    elif fixing_date is not None and type(day(fixing_date)) is Broken:
-        return None
-    dealt_is_base = terms.dealt_currency == pair.base
-    if rate_ is not None:
-        base, term = (dealt, settled) if dealt_is_base else (settled, dealt)
-        if rate_disagrees(Decimal(base), Decimal(term), Decimal(rate_), pair):
-            flags.append(f"{prefix}rate_disagrees")
-    if terms.side is Side.BUY:
+def _add_leg(legs: Legs, fields: tuple[str, str, str], tokens: tuple[Any, ...], *, terms: Terms, party: Party) -> bool:
+    """Add a leg with amounts as the vendor wrote them, and the sign that our side gives them (A3, A4).
+
+    Return whether it is whole and ordinary.
+    """
+    value_date, fixing_date, tenor = fields
+    numbers = b" ".join((*tokens, b"")).decode()
+    day_ = day(value_date)
+    if isinstance(day_, Broken) or _ORDINARY_NUMBERS.fullmatch(numbers) is None:
+        return False
+    dealt, settled, rate_, spot, points, _ = numbers.split(" ")
+    prefix, pair = FAR if legs.lines else NEAR, terms.pair
+    if (terms.side is Side.BUY) == (prefix is NEAR):
         settled = f"-{settled}"
     else:
         dealt = f"-{dealt}"
-    currencies, amounts = (
-        ((pair.base, pair.term), (dealt, settled)) if dealt_is_base else ((pair.term, pair.base), (settled, dealt))
+    if terms.dealt_is_base:
+        base_text, term_text, settled_currency, dealt_currency = dealt, settled, pair.term, pair.base
+    else:
+        base_text, term_text, settled_currency, dealt_currency = settled, dealt, pair.base, pair.term
+    base, term = Decimal(base_text), Decimal(term_text)
+    if fixing_date == NOTHING:
+        if terms.kind.is_non_deliverable:
+            legs.flags.append(f"{prefix}fixing_date_missing")
+    elif isinstance(day(fixing_date), Broken):
+        return False
+    if rate_ != NOTHING and rate_disagrees(base, term, Decimal(rate_), pair):
+        legs.flags.append(f"{prefix}rate_disagrees")
+    legs.numbers += numbers
+    legs.moves.append(
+        Movement(party.organisation, party.legal_entity, party.trader, pair.text, day_, terms.deliverable, base, term)
     )
-    return (
-        f"{2 if prefix else 1}\t{value_date}\t{fixing_date or NOTHING}\t{tenor or NOTHING}\t{terms.deliverable}\t"
-        f"{currencies[0]}\t{dealt}\t{currencies[1]}\t{settled}\t{amounts[0]}\t{amounts[1]}\t"
-        f"{rate_ or NOTHING}\t{spot or NOTHING}\t{points or NOTHING}"
+    legs.lines.append(
+        f"{2 if prefix else 1}\t{value_date}\t{fixing_date}\t{tenor}\t{'t' if terms.deliverable else 'f'}\t"
+        f"{dealt_currency}\t{dealt}\t{settled_currency}\t{settled}\t{base_text}\t{term_text}\t{rate_}\t{spot}\t{points}"
     )
+    return True

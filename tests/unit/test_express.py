@@ -66,12 +66,32 @@ def test_names_that_copy_takes_as_they_are_are_ordinary(name: str) -> None:
     assert agree(as_bytes(a_message(counterpartyLongName=name)), Reading())
 
 
+@pytest.mark.parametrize("note", ["a\\b", "a\tb\r\n\u0001", '"', "\\N", "Überweisung\tavisiert"])
+def test_a_note_may_hold_any_characters(note: str) -> None:
+    assert agree(as_bytes(a_message(note=note)), Reading())
+
+
+def test_how_a_message_is_set_does_not_matter() -> None:
+    spaced = json.dumps(json.loads(as_bytes(a_message(note="a b", dealtAmount=5, settledAmount=7))))
+
+    assert agree(spaced.encode(), Reading())
+
+
+@pytest.mark.parametrize("number", ["1084250.00", "0.10", "1.5", "1084250", "0.0000001"])
+def test_the_faster_reader_spells_numbers_as_the_full_one_does(number: str) -> None:
+    raw = as_bytes(a_message()).replace(
+        b'"rate":1.08425', b'"rate":-0,"forwardPoints":-0.0,"spotRate":' + number.encode()
+    )
+    assert agree(raw.replace(b"1084250.00", number.encode()), Reading())
+
+
 @pytest.mark.parametrize(
     "change",
     [
         {"anything": "new"},
-        {"note": "a\\b"},
-        {"note": "a\tb"},
+        {"note": "a\0b"},
+        {"user": "a\tb"},
+        {"user": "a\\b"},
         {"status": " "},
         {"note": None},
         {"customerOrg": ""},
@@ -92,6 +112,8 @@ def test_a_key_that_stands_twice_is_left_to_the_full_reader() -> None:
 
     assert read_ordinary(raw[:-1] + b',"side":"Sell"}', Reading()) is None
     assert read_ordinary(raw[:-1] + b',"usi":null}', Reading()) is None
+    assert read_ordinary(b"{ " + raw[1:-1] + b',"side" :"Sell"}', Reading()) is None
+    assert read_ordinary(raw[:-1] + b', "note":"\\u0022:","side":"Sell"}', Reading()) is None
 
 
 @settings(max_examples=1500)

@@ -12,6 +12,7 @@ import msgspec
 from sqlalchemy import Connection, select, text, tuple_
 
 from etl.domain.money import Amount
+from etl.domain.position import Movement, movements, net
 from etl.domain.trade import Leg, OurSide, Side, Trade, TradeType
 from etl.store.copying import cell, copy_lines, digest, line
 from etl.store.rows.trade import TradeLegRow, TradeRow, TradeVersionRow
@@ -51,21 +52,19 @@ FROM (
 ) AS v
 WHERE (t.feed_id, t.trade_id) = (v.feed_id, v.trade_id)
 """)
-# What the legs of the new versions add, and those of the versions before take away; an internal trade counts for
-# both parties (design.md §6). Only live versions count. Who trades for the counterparty the vendor does not say.
-MOVE_POSITIONS = text("""
-WITH changed AS (
-    SELECT feed_id, trade_id, version, 1 AS sign FROM stp.trade_version WHERE change_seq BETWEEN :first AND :last
+# What the legs of versions that supersede others add, and those of the versions before take away; an internal trade
+# counts for both parties (design.md §6). Only live versions count. Who trades for the counterparty is not said.
+SUPERSEDED = """
+SELECT coalesce(party.organisation, ''), coalesce(party.legal_entity, ''), coalesce(party.trader, ''), v.symbol,
+    l.value_date, l.deliverable, sum(l.base_amount * party.sign * changed.sign),
+    sum(l.term_amount * party.sign * changed.sign), sum(changed.sign)
+FROM (
+    SELECT feed_id, trade_id, version, 1 AS sign FROM stp.trade_version
+    WHERE change_seq BETWEEN :first AND :last AND version > 1
     UNION ALL
     SELECT feed_id, trade_id, version - 1, -1 FROM stp.trade_version
     WHERE change_seq BETWEEN :first AND :last AND version > 1
-)
-INSERT INTO stp.position AS p (feed_id, organisation, legal_entity, trader, symbol, value_date, deliverable,
-    base_amount, term_amount, trade_count)
-SELECT v.feed_id, coalesce(party.organisation, ''), coalesce(party.legal_entity, ''), coalesce(party.trader, ''),
-    v.symbol, l.value_date, l.deliverable, sum(l.base_amount * party.sign * changed.sign),
-    sum(l.term_amount * party.sign * changed.sign), sum(changed.sign)
-FROM changed
+) AS changed
 JOIN stp.trade_version v USING (feed_id, trade_id, version)
 JOIN stp.trade_leg l USING (feed_id, trade_id, version)
 CROSS JOIN LATERAL (
@@ -74,11 +73,23 @@ CROSS JOIN LATERAL (
     SELECT v.counterparty, v.counterparty_entity, NULL, -1 WHERE v.internal
 ) AS party
 WHERE v.live
-GROUP BY 1, 2, 3, 4, 5, 6, 7
+GROUP BY 1, 2, 3, 4, 5, 6
+"""
+ADDED = """
+SELECT organisation, legal_entity, trader, symbol, value_date, deliverable, base_amount, term_amount, trade_count
+FROM json_to_recordset(:added) AS added (organisation text, legal_entity text, trader text, symbol text,
+    value_date date, deliverable boolean, base_amount numeric, term_amount numeric, trade_count bigint)
+"""
+_MOVE_POSITIONS = """
+INSERT INTO stp.position AS p (feed_id, organisation, legal_entity, trader, symbol, value_date, deliverable,
+    base_amount, term_amount, trade_count)
+SELECT :feed_id, moved.* FROM ({moves}) AS moved
 ON CONFLICT (feed_id, organisation, legal_entity, trader, symbol, value_date, deliverable) DO UPDATE SET
     base_amount = p.base_amount + excluded.base_amount, term_amount = p.term_amount + excluded.term_amount,
     trade_count = p.trade_count + excluded.trade_count
-""")
+"""
+ADD_TO_POSITIONS = text(_MOVE_POSITIONS.format(moves=ADDED))
+CORRECT_POSITIONS = text(_MOVE_POSITIONS.format(moves=SUPERSEDED))
 
 
 class Known(msgspec.Struct, frozen=True):
@@ -92,18 +103,22 @@ class TradeText(msgspec.Struct, frozen=True, gc=False):
     """A trade as COPY writes it: what the rows of its version and of its legs hold, whichever version it becomes.
 
     `trade_id` and the columns of VERSION_COLUMNS behind the first ten; the columns of LEG_COLUMNS behind the first
-    three, for each leg.
+    three, for each leg. `moves` is what it adds to positions.
     """
 
     trade_id: str
     columns: str
     legs: tuple[str, ...]
+    moves: tuple[Movement, ...]
 
 
 def text_of(trade: Trade) -> TradeText:
     """Return the trade as COPY writes it."""
     return TradeText(
-        cell(trade.trade_id), line(_version_values(trade)), tuple(line(_leg_values(leg)) for leg in trade.legs)
+        cell(trade.trade_id),
+        line(_version_values(trade)),
+        tuple(line(_leg_values(leg)) for leg in trade.legs),
+        movements(trade),
     )
 
 
@@ -184,9 +199,27 @@ class BookRepository:
         lines = [f"{feed_id}\t{v.text.trade_id}\t1\t{v.landed_at.isoformat()}" for v in versions if v.version == 1]
         copy_lines(self._connection, TradeRow, ("feed_id", "trade_id", "version", "first_landed_at"), lines)
         if len(lines) < len(versions):
-            self._connection.execute(MAKE_CURRENT, {"first": first, "last": last})
-        self._connection.execute(MOVE_POSITIONS, {"first": first, "last": last})
+            numbers = {"first": first, "last": last}
+            self._connection.execute(MAKE_CURRENT, numbers)
+            self._connection.execute(CORRECT_POSITIONS, {"feed_id": feed_id} | numbers)
+        self._add_to_positions(feed_id, [move for v in versions if v.version == 1 for move in v.text.moves])
         self._connection.execute(SAY_SO, {"last": last})
+
+    def _add_to_positions(self, feed_id: int, moves: Sequence[Movement]) -> None:
+        """Add what first versions move. It is summed here: reading the legs back would cost as much as writing them."""
+        added = [
+            {
+                "organisation": key.organisation or "", "legal_entity": key.legal_entity or "",
+                "trader": key.trader or "", "symbol": key.symbol, "value_date": key.value_date,
+                "deliverable": key.deliverable, "base_amount": totals.base_amount, "term_amount": totals.term_amount,
+                "trade_count": totals.count,
+            }
+            for key, totals in net(moves).items()
+        ]  # fmt: skip
+        if added:
+            self._connection.execute(
+                ADD_TO_POSITIONS, {"feed_id": feed_id, "added": msgspec.json.encode(added).decode()}
+            )
 
 
 def _version_line(feed_id: int, change_seq: int, v: BookedVersion) -> str:
