@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +16,8 @@ from etl.chance import new_id
 from etl.clock import Clock, SystemClock
 from etl.config import FeedSettings, Settings
 from etl.controls.gaps import Healer
-from etl.controls.resend import Resender
+from etl.controls.resend import HealedFeed, Resender
+from etl.controls.sweep import Sweeper
 from etl.domain.calendar import market_is_open
 from etl.errors import FenceLostError, OperatorError
 from etl.jobs import Beats
@@ -158,6 +159,7 @@ class FeedRuntime:
             prove=lambda: self.healer.wants_proof,
         )  # fmt: skip
         self.healer = self._healer()
+        self.sweeper = Sweeper(self.healed_feed, app.open_work, app.clock, lambda: self.lease.epoch)
         self.on_landed: Callable[[], None] = lambda: None
         """Called when something landed after booking had caught up."""
         self.booker = Booker(self.booked_feed, app.open_work, app.clock)
@@ -171,19 +173,28 @@ class FeedRuntime:
             conflicts_before_hold=self.settings.conflicts_before_hold,
         )  # fmt: skip
 
+    @property
+    def healed_feed(self) -> HealedFeed:
+        """What healing and sweeping must know of the feed."""
+        return healed(self.feed_id, self.settings, self._app.settings.reconciliation)
+
     def take(self, settings: FeedSettings) -> None:
         """Go on with these settings of the same feed; each part takes them as one value, in the middle of its work."""
         self.settings = settings
         self.vendor.take(endpoint_of(settings))
         self.poller.take(polled(self.feed_id, settings, self._app.settings.ops.shutdown_grace_s))
         self.booker.take(self.booked_feed)
-        self.healer.take(healed(self.feed_id, settings))
+        self.healer.take(self.healed_feed)
+        self.sweeper.take(self.healed_feed)
 
     def _healer(self) -> Healer:
-        feed = healed(self.feed_id, self.settings)
-        clock, open_work = self._app.clock, self._app.open_work
+        feed, clock, open_work = self.healed_feed, self._app.clock, self._app.open_work
         resender = Resender(feed, self.vendor, open_work, clock=clock, epoch=lambda: self.lease.epoch)
         return Healer(feed, resender, open_work, clock)
+
+    def heal(self) -> Mapping[str, int]:
+        """Open the sweeps that are due, and take gaps and sweeps as far as it goes without waiting."""
+        return Counter(self.sweeper.step()) + Counter(self.healer.step())
 
     def lead(self) -> bool:
         """Try to lead the feed; return whether we do. A new leader marks what the one before left open as in doubt."""

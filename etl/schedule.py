@@ -109,7 +109,7 @@ class HealJob:
         feed = self._feed
         if not feed.leads or feed.paused_reason() is not None:
             return {}
-        return feed.healer.step()
+        return feed.heal()
 
 
 class BookJob:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from etl.config import FeedSettings
-from etl.config.model import ASSUMPTIONS
+from etl.config.model import ASSUMPTIONS, ReconciliationSettings
 from etl.controls.resend import HealedFeed
 from etl.domain.fields import Reading
+from etl.domain.sweeps import SweepTimes
 from etl.pipeline.drain import PolledFeed
 from etl.vendor.endpoint import MIB, Endpoint
 
@@ -29,11 +30,13 @@ def polled(feed_id: int, settings: FeedSettings, grace_s: float) -> PolledFeed:
     )  # fmt: skip
 
 
-def healed(feed_id: int, settings: FeedSettings) -> HealedFeed:
-    """Return what healing must know of the feed."""
+def healed(feed_id: int, settings: FeedSettings, given: ReconciliationSettings) -> HealedFeed:
+    """Return what healing and sweeping must know of the feed."""
+    times = SweepTimes(given.sweep == "daily", given.sweep_at, given.quiet_from, given.quiet_until, given.zone)
     return HealedFeed(
         feed_id, settings.name, ghost_s=settings.ghost_s, eligible_after_s=settings.eligible_after_s,
         days_at_once=settings.resend_days_at_once, budget_per_day=settings.resend_budget_per_day,
+        history_days=settings.history_days, times=times, suspect_after=given.suspect_after_sweeps,
     )  # fmt: skip
 
 

@@ -26,7 +26,8 @@ TODAY = "2024-03-13"
 """The day of tests.clocks.START; the last proven-empty answer before a doubt is of this day too."""
 WINDOW = ("2024-03-12", "2024-03-17")
 """Of a doubt on that day: a day of margin, and four days ahead."""
-POISON = b"<html>Scheduled maintenance</html>"
+POISON = b'[{"tradeId": "A", "tradeType": "Spot"'
+MAINTENANCE = b"<html>Scheduled maintenance</html>"
 
 
 @dataclass

@@ -20,12 +20,13 @@ from etl.cli.options import (
 from etl.cli.output import Format, FormatOption, instant, remark, show, show_card
 from etl.cli.resend import asked_window
 from etl.controls.manual import ManualRequest, open_by_hand
-from etl.domain.gaps import GapState
+from etl.controls.widening import approve
+from etl.domain.gaps import GapCause, GapState
 from etl.errors import EtlError
 from etl.store.repositories.attention import Deed
 from etl.store.unit_of_work import UnitOfWork
 
-cli = noun("Look at gaps, open and close them.")
+cli = noun("Look at gaps, open, approve and close them.")
 LISTED = (
     "gap_id", "feed", "cause", "from_date", "to_date", "state", "recovered", "already_known", "opened_at", "closed_at",
     "why",
@@ -43,12 +44,13 @@ def list_gaps(
     context: typer.Context,
     feed: FeedOption = None,
     state: Annotated[GapState | None, typer.Option("--state", help="Only gaps in this state.")] = None,
+    cause: Annotated[GapCause | None, typer.Option("--cause", help="Only gaps of this cause.")] = None,
     limit: LimitOption = 50,
     fmt: FormatOption = Format.TABLE,
 ) -> None:
-    """List gaps, the newest first."""
+    """List gaps and sweeps, the newest first."""
     with ready_app(context) as app, app.open_work() as work:
-        rows = work.lists.gaps(feed, state, limit + 1)
+        rows = work.lists.gaps(feed, state, limit + 1, cause=cause)
     show(first_of(rows, limit), LISTED, fmt)
 
 
@@ -84,6 +86,17 @@ def open_gap(
     remark(f"gap {number} is open; follow it with: stp-etl gaps show {number}")
 
 
+@cli.command("approve", epilog="Example: stp-etl gaps approve 3 --reason 'positions of EUR/USD still differ, br 17'")
+def approve_gap(context: typer.Context, gap: GapNumber, reason: ReasonOption) -> None:
+    """Let a gap ask for the wider window that waits for a person: many booked trades will come again."""
+    operator, reason = invocation(context).operator, reason_given(reason)
+    with ready_app(context) as app, app.open_work() as work:
+        feed = known_gap(work, gap)["feed"]
+        window = approve(work, gap, feed=feed, operator=operator, reason=reason, at=app.clock.now())
+        work.commit()
+    remark(f"gap {gap} asks for {window.start} to {window.last}; follow it with: stp-etl gaps show {gap}")
+
+
 @cli.command("close", epilog="Example: stp-etl gaps close 3 --reason 'vendor confirmed: no trades that day'")
 def close_gap(context: typer.Context, gap: GapNumber, reason: ReasonOption) -> None:
     """Close a gap by hand: it is not asked for any more, and what it may have lost may stay lost."""
@@ -92,7 +105,7 @@ def close_gap(context: typer.Context, gap: GapNumber, reason: ReasonOption) -> N
         row, at = known_gap(work, gap), app.clock.now()
         if row["state"] in OVER:
             raise EtlError(f"gap {gap} is {row['state']} since {instant(row['closed_at'])}; nothing to close")
-        work.gaps.change(gap, state=GapState.CLOSED, closed_at=at, closed_by=operator, reason=reason)
+        work.gaps.change(gap, state=GapState.CLOSED, closed_at=at, closed_by=operator, reason=reason, wanted_from=None)
         work.gaps.drop_resends(gap, at, f"gap closed by {operator}")
         details = {"from": str(row["from_date"]), "to": str(row["to_date"]), "state": row["state"]}
         work.attention.record(Deed(at, operator, "gaps close", reason, row["feed"], f"gap {gap}", details))

@@ -10,7 +10,7 @@ from etl.app import App, FeedRuntime
 from etl.cli.context import invocation
 from etl.cli.output import Format, FormatOption, remark, show
 from etl.cli.progress import while_draining
-from etl.errors import EtlError
+from etl.errors import EtlError, TransientError
 from etl.vendor.feed import PollOutcome
 
 cli = typer.Typer(add_completion=False)
@@ -28,13 +28,14 @@ def poll(
 ) -> None:
     """Empty the queue once, book what came, and exit: 0 when it is proven empty, 3 when it ended in doubt.
 
-    This reads the vendor's queue, and reading takes: what comes is stored before anything else is done with it.
+    This reads the vendor's queue, and reading takes: what comes is stored before anything else is done with it. What
+    was lost before is asked for again, a step each call and without waiting: call it often, from cron.
     """
     given = invocation(context)
     with App(given.settings) as app:
         app.check_database()
         chosen = [app.feed(feed)] if feed else app.feeds()
-        results = [row for each in chosen if (row := drained_or_said(each)) is not None]
+        results = [row for each in chosen if (row := drained_or_said(app, each)) is not None]
     if results or fmt is not Format.TABLE:
         show(results, COLUMNS, fmt)
     for row in results:
@@ -47,17 +48,17 @@ def poll(
         raise typer.Exit(1)
 
 
-def drained_or_said(feed: FeedRuntime) -> dict[str, object] | None:
+def drained_or_said(app: App, feed: FeedRuntime) -> dict[str, object] | None:
     """Return what came of one feed; None, and a sentence, where it failed: the other feeds are polled all the same."""
     try:
-        return drained_row(feed)
+        return drained_row(app, feed)
     except EtlError as error:
         named = str(error).startswith(f"feed {feed.name}")
         remark(f"stp-etl: {error}" if named else f"stp-etl: feed {feed.name}: {error}")
         return None
 
 
-def drained_row(feed: FeedRuntime) -> dict[str, object]:
+def drained_row(app: App, feed: FeedRuntime) -> dict[str, object]:
     """Drain and book one feed, and return what came of it; raise when it is paused."""
     if (reason := feed.paused_reason()) is not None:
         raise EtlError(
@@ -65,8 +66,22 @@ def drained_row(feed: FeedRuntime) -> dict[str, object]:
         )
     with while_draining(feed):
         drained, counts = feed.drain_and_book()
+    heal(app, feed)
     if fault := feed.clock_fault():
         remark(fault)
     ended = {"outcome": drained.outcome, "cause": drained.cause, "detail": drained.detail}
     ways = {name: counts[name] for name in COLUMNS[5:]}
     return {"feed": feed.name, **ended, "pages": drained.pages, "messages": drained.messages, **ways}
+
+
+def heal(app: App, feed: FeedRuntime) -> None:
+    """Take the gaps as far as it goes without waiting, and say how far that is; the next call goes on."""
+    try:
+        feed.heal()
+    except TransientError as error:
+        remark(f"stp-etl: feed {feed.name}: {error}")
+    with app.open_work() as work:
+        unfinished = work.gaps.unfinished(feed.feed_id)
+    for gap in unfinished:
+        left = "all its days have come again" if gap.left is None else f"{gap.left.start} to {gap.left.last} are left"
+        remark(f"feed {feed.name}: gap {gap.id} ({gap.cause}) is {gap.state}, {left}; the next call goes on with it")

@@ -124,4 +124,4 @@ def heal(feed: FeedRuntime) -> None:
     """Do what the daemon would, once, where it does not."""
     if feed.lead() and feed.poller.resting_s == 0 and feed.paused_reason() is None:
         feed.drain_and_book()
-        feed.healer.step()
+        feed.heal()

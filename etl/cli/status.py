@@ -22,7 +22,10 @@ FEED_COLUMNS = (
 )  # fmt: skip
 SPARE = ("last_trade_at", "last_poll_at", "in_doubt_polls", "landed_unbooked", "leader", "open_breaks")
 DOUBT_COLUMNS = ("feed", "gap_id", "poll_id", "closed_at", "cause", "request_id", "doubt_from", "status", "detail")
-JSON_COLUMNS = (*FEED_COLUMNS, "epoch", "paused_reason", "paused_until", "held_reason", "unconfirmed_assumptions")
+JSON_COLUMNS = (
+    *FEED_COLUMNS, "second_consumer_since", "epoch", "paused_reason", "paused_until", "held_reason",
+    "unconfirmed_assumptions",
+)  # fmt: skip
 POLLS_SHOWN = 50
 LONG_POLLS = 10  # missed polls
 LONG_AT_LEAST_S = 120.0
@@ -77,6 +80,12 @@ def needs_of(app: App, row: Listed) -> Iterator[str]:
         yield f"feed {name}: {row['in_doubt_polls']} polls in doubt without a gap; the next start opens it: stp-etl run"
     if row["open_gaps"]:
         yield f"feed {name}: {row['open_gaps']} gaps not healed; see: stp-etl gaps list --feed {name}"
+    if row["second_consumer_since"] is not None:
+        yield (
+            f"feed {name}: sweeps find lost trades that no poll in doubt explains, since "
+            f"{instant(row['second_consumer_since'])}: does somebody else use the download user? See: "
+            f"stp-etl gaps list --cause sweep --feed {name}"
+        )
     if row["held_at"] is not None:
         yield (
             f"feed {name}: booking waits since {instant(row['held_at'])}: {row['held_reason']}; look, then: "

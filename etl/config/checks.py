@@ -15,6 +15,8 @@ from etl.config.sources import Raw, Table, variable_part
 
 FEED_NAME = re.compile(r"[A-Za-z0-9](?:_?[A-Za-z0-9-]){0,39}")
 NEEDED_BY = {"token": "password", "hmac": "secret"}
+TIME_OF_DAY = re.compile(r"([01]\d|2[0-3]):[0-5]\d")
+DAY_ENDS = (("business_day_ends", "17:00"), ("sweep_at", "17:30"))
 PLAIN_FILES = ("ca_file", "client_cert_file", "client_key_file")
 
 
@@ -82,6 +84,10 @@ def contradictions_in(raw: Raw) -> Iterator[Fault]:
     times = raw.tables.get("reconciliation")
     if isinstance(times, dict) and (quiet := times.get("quiet_from", "18:00")) == times.get("quiet_until", "23:00"):
         yield Fault(("reconciliation", "quiet_until"), "must differ from quiet_from", shown((), quiet))
+    if isinstance(times, dict):
+        ends, swept = (str(times.get(key, usual))[:5] for key, usual in DAY_ENDS)
+        if TIME_OF_DAY.fullmatch(ends) and TIME_OF_DAY.fullmatch(swept) and swept < ends:
+            yield Fault(("reconciliation", "sweep_at"), "must not be before business_day_ends", shown((), swept))
     kept = raw.tables.get("retention")
     if isinstance(kept, dict):
         yield from faults_of_retention(kept)

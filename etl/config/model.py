@@ -212,6 +212,7 @@ class ReconciliationSettings(Section):
     calls_per_run: int = Field(default=200, ge=1, le=100_000)
     sweep: Literal["daily", "off"] = "daily"
     sweep_at: TimeOfDay = time(17, 30)
+    suspect_after_sweeps: int = Field(default=2, ge=1, le=7)
     quiet_from: TimeOfDay = time(18)
     quiet_until: TimeOfDay = time(23)
     business_day_ends: TimeOfDay = time(17)

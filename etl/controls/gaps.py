@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 
@@ -10,13 +11,16 @@ import structlog
 from etl import metrics
 from etl.clock import Clock
 from etl.controls.resend import Ended, HealedFeed, Resender
+from etl.controls.sweep import judged
 from etl.domain.gaps import MARGIN, GapCause, GapState, ResendState
+from etl.domain.sweeps import SWEEPS
 from etl.domain.window import Window
 from etl.errors import TransientError
 from etl.store.repositories.gap_words import Gap, Resend
 from etl.store.unit_of_work import OpenWork, UnitOfWork
 
 TRIES = 3
+MOST_AT_ONCE = 100  # steps in a row, so that a stop is heard
 BUDGET_PAUSE = timedelta(hours=1)
 AGAIN_AFTER_S = 5.0  # a request whose answer nobody saw; doubled each time
 AGAIN_AT_LATEST_S = 600.0
@@ -38,10 +42,20 @@ class Healer:
         self._feed = self._resender.feed = feed
 
     def step(self) -> Mapping[str, int]:
-        """Follow the resend under way, or ask for the next days of the gap that may be asked for now.
+        """Go on until the rest has to wait: for the vendor, for a poll, for a ghost.
 
         Returns the counts of what ended. Raises FenceLostError where another instance leads the feed.
         """
+        done = Counter[str]()
+        for _ in range(MOST_AT_ONCE):
+            counts = self._one_step()
+            done.update(counts)
+            if not any(counts.values()):
+                break
+        return done
+
+    def _one_step(self) -> Mapping[str, int]:
+        """Follow the resend under way, or ask for the next days of the gap that may be asked for now."""
         now = self._clock.now()
         with self._open_work() as work:
             resend = work.gaps.in_flight(self._feed.feed_id)
@@ -51,9 +65,13 @@ class Healer:
         self.wants_proof = resend is not None or bool(gaps)
         if resend is not None:
             return self._follow(resend) if self._clock.monotonic() >= self._not_again_before else {}
+        lossy = any(gap.cause not in SWEEPS for gap in gaps)
         for gap in gaps:
             if gap.left is None:
                 return {"healed": self._heal(gap)}
+            if gap.cause in SWEEPS and (lossy or not self._feed.times.may_run(gap.cause, gap.to_date, now)):
+                self._say_waiting(gap, "sweeps wait for gaps and, but for the day just closed, for the quiet hours")
+                continue
             polled_well = empty_at is not None and empty_at > gap.doubted_at
             if ghost or now < gap.not_before or not (polled_well or gap.cause == GapCause.OPERATOR):
                 self._say_waiting(gap)
@@ -63,6 +81,11 @@ class Healer:
 
     def _follow(self, resend: Resend) -> Mapping[str, int]:
         if resend.state in (ResendState.SENDING, ResendState.AMBIGUOUS):  # sending: by a process that ended before
+            with self._open_work() as work:
+                gap = self._gap_of(work, resend)
+            if gap is not None and not self._may_ask(gap, meanwhile=GapState.RESENDING):
+                self._not_again_before = self._clock.monotonic() + BUDGET_PAUSE.total_seconds()
+                return {}
             self._judge(resend, self._resender.send_again(resend))
             return {}
         with self._open_work() as work:
@@ -76,20 +99,22 @@ class Healer:
             gap = self._gap_of(work, resend)
             earlier = [] if gap is None else work.gaps.last_of(gap.id, resend.window)[:-1]
         counts = ended.counts
-        if counts is not None and counts.absent and sum(each.absent > 0 for each in earlier) + 1 >= TRIES:
+        last_try = sum(each.absent > 0 for each in earlier) + 1 >= TRIES
+        if counts.absent and (last_try or (gap is not None and gap.cause in SWEEPS)):
             excused, unexplained = self._ask_absent(resend)
             if not unexplained:
                 detail = f"{len(excused)} trades are Verified no more"
                 ended = Ended(ResendState.COMPLETE, detail, counts, ended.proof_poll_id)
+            elif not last_try:
+                excused, unexplained = {}, []  # it is asked for again first
         with self._open_work() as work:
             work.feeds.hold_fence(self._feed.feed_id, self._resender.epoch())
             if gap is not None and not work.gaps.hold(gap):
                 return {}  # a person closed it just now
             work.gaps.change_resend(
                 resend.id, state=ended.state, detail=ended.detail, ended_at=self._clock.now(), excused=len(excused),
-                proof_poll_id=ended.proof_poll_id, received=counts.received if counts else 0,
-                recovered=counts.recovered if counts else 0, duplicates=counts.duplicates if counts else 0,
-                absent=counts.absent - len(excused) if counts else 0,
+                proof_poll_id=ended.proof_poll_id, received=counts.received, recovered=counts.recovered,
+                duplicates=counts.duplicates, absent=counts.absent - len(excused),
             )  # fmt: skip
             self._resender.say_excused(work, resend, excused)
             if gap is not None:
@@ -98,9 +123,9 @@ class Healer:
         metrics.RESENDS.labels(self._feed.name, ended.state).inc()
         log.info(
             "resend.ended", feed=self._feed.name, resend_id=resend.id, state=ended.state, detail=ended.detail,
-            recovered=counts.recovered if counts else 0,
+            recovered=counts.recovered,
         )  # fmt: skip
-        return {"resends_ended": 1, "recovered": counts.recovered if counts else 0}
+        return {"resends_ended": 1, "recovered": counts.recovered}
 
     def _ask_absent(self, resend: Resend) -> tuple[dict[str, str], list[str]]:
         try:
@@ -114,19 +139,18 @@ class Healer:
     ) -> None:  # fmt: skip
         """Let the gap go on with its next days, ask the same ones again, or wait for a person."""
         now, counts = self._clock.now(), ended.counts
-        if counts is not None:
-            work.gaps.count(gap.id, recovered=counts.recovered, already_known=counts.duplicates)
+        work.gaps.count(gap.id, recovered=counts.recovered, already_known=counts.duplicates)
         if unexplained:
             names = ", ".join(unexplained[:10]) + (f" and {len(unexplained) - 10} more" if unexplained[10:] else "")
             self._escalate(
                 work, gap, f"did not come again, and the vendor does not say that they stopped being Verified: {names}"
             )
         elif ended.state is not ResendState.COMPLETE:
-            pause_s = self._feed.ghost_s if counts is None else self._feed.eligible_after_s
+            pause_s = self._feed.ghost_s if ended.broken_off else self._feed.eligible_after_s
             work.gaps.change(
                 gap.id, state=GapState.WAITING, not_before=now + timedelta(seconds=pause_s), why=ended.detail
             )
-        elif counts is not None and counts.held == 0 and not _asked_before(earlier, now, self._feed.ghost_s):
+        elif counts.held == 0 and not _asked_before(earlier, now, self._feed.ghost_s):
             why = "we hold no trade of these days, so they are asked for twice"
             pause = timedelta(seconds=self._feed.ghost_s)
             work.gaps.change(gap.id, state=GapState.WAITING, not_before=now + pause, why=why)
@@ -212,19 +236,25 @@ class Healer:
             chosen = chosen.with_(piece)
         return chosen
 
-    def _may_ask(self, gap: Gap) -> bool:
-        """Return whether today's budget allows one more request; else say so and try again in an hour."""
-        now = self._clock.now()
+    def _may_ask(self, gap: Gap, meanwhile: GapState = GapState.WAITING) -> bool:
+        """Return whether today's budget allows one more request; else say so and try again in an hour.
+
+        A sweep of the history leaves half of it to what is known to be in doubt.
+        """
+        now, budget = self._clock.now(), self._feed.budget_per_day
+        if gap.cause == GapCause.HISTORY_SWEEP:
+            budget = max(1, budget // 2)
         with self._open_work() as work:
             spent = work.gaps.requests_since(self._feed.feed_id, now - timedelta(days=1))
-            if spent < self._feed.budget_per_day:
+            if spent < budget:
                 return True
             if not work.gaps.hold(gap):
                 return False
-            why = f"the budget of {self._feed.budget_per_day} resends a day is used up; tried again every hour"
-            work.gaps.change(gap.id, not_before=now + BUDGET_PAUSE, state=GapState.WAITING, why=why)
+            why = f"the budget of {budget} resends a day is used up; tried again every hour"
+            work.gaps.change(gap.id, not_before=now + BUDGET_PAUSE, state=meanwhile, why=why)
             work.commit()
-        log.error("gap.budget_used_up", feed=self._feed.name, gap_id=gap.id, spent=spent)
+        say = log.info if gap.cause == GapCause.HISTORY_SWEEP else log.error
+        say("gap.budget_used_up", feed=self._feed.name, gap_id=gap.id, spent=spent)
         return False
 
     def _heal(self, gap: Gap) -> int:
@@ -233,9 +263,11 @@ class Healer:
             work.feeds.hold_fence(self._feed.feed_id, self._resender.epoch())
             if not work.gaps.hold(gap):
                 return 0
-            work.gaps.change(gap.id, state=GapState.HEALED, closed_at=self._clock.now(), why=None)
+            recovered, at = work.measures.recovered_by(gap), self._clock.now()
+            why = judged(work, self._feed, gap, recovered, at) if gap.cause in SWEEPS else None
+            work.gaps.change(gap.id, state=GapState.HEALED, closed_at=at, why=why, recovered=recovered)
             work.commit()
-        log.info("gap.healed", feed=self._feed.name, gap_id=gap.id)
+        log.info("gap.healed", feed=self._feed.name, gap_id=gap.id, recovered=recovered)
         return 1
 
     def _escalate(self, work: UnitOfWork, gap: Gap, why: str) -> None:
@@ -247,11 +279,11 @@ class Healer:
         since = self._clock.now() - timedelta(seconds=self._feed.ghost_s)
         return work.gaps.doubt_since(self._feed.feed_id, since) is not None
 
-    def _say_waiting(self, gap: Gap) -> None:
+    def _say_waiting(self, gap: Gap, why: str | None = None) -> None:
         if gap.state == GapState.OPEN:
             with self._open_work() as work:
                 if work.gaps.hold(gap):
-                    work.gaps.change(gap.id, state=GapState.WAITING)
+                    work.gaps.change(gap.id, state=GapState.WAITING, why=why)
                     work.commit()
 
     def _gap_of(self, work: UnitOfWork, resend: Resend) -> Gap | None:

@@ -13,6 +13,7 @@ from etl import metrics
 from etl.clock import Clock
 from etl.domain.gaps import ResendState
 from etl.domain.payload import decode
+from etl.domain.sweeps import SweepTimes
 from etl.domain.trade import Rejected
 from etl.errors import TransientError, VendorRefusedError
 from etl.store.repositories.gap_words import Counts, Proof, Resend
@@ -53,15 +54,20 @@ class HealedFeed(msgspec.Struct, frozen=True):
     eligible_after_s: float = 10.0
     days_at_once: int = 1
     budget_per_day: int = 300
+    history_days: int = 31
+    times: SweepTimes = SweepTimes()
+    suspect_after: int = 2
+    """Sweeps with losses that nothing explains, until a second consumer is suspected."""
 
 
 class Ended(msgspec.Struct, frozen=True):
-    """How a resend ended. `counts` is None where nothing could be counted."""
+    """How a resend ended. `broken_off`: an answer was lost meanwhile, so that nobody can say what is absent."""
 
     state: ResendState
     detail: str
-    counts: Counts | None = None
+    counts: Counts
     proof_poll_id: int | None = None
+    broken_off: bool = False
 
 
 class Resender:
@@ -98,7 +104,8 @@ class Resender:
             work.gaps.change_resend(resend.id, **values)
             work.commit()
         metrics.RESENDS.labels(self.feed.name, state).inc()
-        log.info(
+        say = log.info if state is ResendState.ACCEPTED else log.warning
+        say(
             "resend.sent", feed=self.feed.name, resend_id=resend.id, gap_id=resend.gap_id, state=state,
             from_date=window.start.isoformat(), to_date=window.last.isoformat(), status=answer.status,
             detail=answer.detail,
@@ -119,7 +126,11 @@ class Resender:
         eligible_at = resend.accepted_at + timedelta(seconds=self.feed.eligible_after_s)
         lost = work.gaps.doubt_since(self.feed.feed_id, resend.accepted_at)
         if lost is not None:
-            return Ended(ResendState.SHORT, f"the answer of poll {lost} was lost meanwhile; asked again later")
+            if work.measures.waits_for_booking(self.feed.feed_id, lost):
+                return None  # what came before counts too
+            counts = msgspec.structs.replace(work.gaps.counts(resend, lost), absent=0)
+            detail = f"the answer of poll {lost} was lost meanwhile; asked again later"
+            return Ended(ResendState.SHORT, detail, counts, broken_off=True)
         proof = work.gaps.proof_since(self.feed.feed_id, eligible_at)
         if proof is None:
             return None
@@ -149,9 +160,14 @@ class Resender:
         return excused, unexplained
 
     def say_excused(self, work: UnitOfWork, resend: Resend, excused: Mapping[str, str]) -> None:
-        """Open a `status` break for each trade that the vendor says is Verified no more: a person should know."""
-        at = self._clock.now()
+        """Open a `status` break for each trade that the vendor says is Verified no more: a person should know.
+
+        The same word about the same trade is said once, however often its days are asked for.
+        """
+        at, known = self._clock.now(), work.measures.known_status(self.feed.feed_id, list(excused))
         for trade_id, status in excused.items():
+            if known.get(trade_id) == status:
+                continue
             evidence = {"at": at.isoformat(), "resend_id": resend.id, "status": status}
             comment = f"the vendor says {status}; found because it did not come again"
             work.attention.found(self.feed.feed_id, "status", trade_id, comment=comment, evidence=evidence, at=at)

@@ -63,6 +63,30 @@ def content_of(status: int, body: bytes, content_encoding: str | None = None) ->
     return _cut(plain) if plain else Empty()
 
 
+def may_hold_messages(body: bytes, content_encoding: str | None = None) -> bool:
+    """Return whether an unreadable answer may be messages all the same, and not the page of an error.
+
+    A page of markup or of plain words holds none, and neither does a JSON value without a list that holds something;
+    what cannot be decoded may.
+    """
+    plain = _unpacked(body, content_encoding)
+    if isinstance(plain, Unreadable):
+        return True
+    text = plain.removeprefix(_BYTE_ORDER_MARK).lstrip(_BLANKS)
+    if text.startswith(b"["):
+        return True
+    try:
+        return _holds_a_list(msgspec.json.decode(text))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return text.startswith(b"{")
+
+
+def _holds_a_list(value: object) -> bool:
+    if isinstance(value, dict):
+        return any(_holds_a_list(each) for each in value.values())
+    return isinstance(value, list) and bool(value)
+
+
 def _cut(body: bytes) -> Content:
     start = len(_BYTE_ORDER_MARK) if body.startswith(_BYTE_ORDER_MARK) else 0
     text = body[start:] if start else body

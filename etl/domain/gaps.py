@@ -28,7 +28,8 @@ class GapCause(StrEnum):
     """What made us doubt."""
 
     IN_DOUBT = "in_doubt"
-    SWEEP = "sweep"
+    SWEEP = "sweep"  # no doubt: a closed trade date is asked again in full
+    HISTORY_SWEEP = "history_sweep"  # after polls in doubt, for what their gaps may not have reached
     FILLS = "fills"
     POSITION = "position"
     FAILOVER = "failover"
@@ -60,6 +61,16 @@ class Doubt(msgspec.Struct, frozen=True):
     vendor_date: datetime | None = None
     oldest_landed: date | None = None
     lateness_days: int = 0
+
+
+WIDTHS = (7, 31)
+"""Days to which a gap is widened when its days came again and the difference stays; the last needs approval."""
+
+
+def wider(window: Window) -> Window | None:
+    """Return the next wider window that ends on the same day, or None beyond the widest."""
+    days = next((days for days in WIDTHS if days > window.days), None)
+    return None if days is None else Window(window.end - timedelta(days=days), window.end)
 
 
 def window_of(doubt: Doubt) -> Window:

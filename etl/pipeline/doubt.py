@@ -18,7 +18,7 @@ log = structlog.get_logger()
 
 
 class Doubted(msgspec.Struct, frozen=True):
-    """A poll that ended in doubt, and the bytes that nobody could read, if that is why."""
+    """A poll that ended in doubt, and the bytes that nobody could read, if messages may be in them."""
 
     poll_id: int
     request_id: str

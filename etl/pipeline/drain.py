@@ -7,7 +7,7 @@ from typing import Protocol
 
 import msgspec
 
-from etl.domain.answer import Page, content_of
+from etl.domain.answer import Page, content_of, may_hold_messages
 from etl.store.repositories.polls import Landing, OpenPoll
 from etl.vendor.feed import Cause, PollOutcome, PollTicket, QueueAnswer
 
@@ -67,6 +67,13 @@ class Drained:
 def has_bytes_to_keep(answer: QueueAnswer) -> bool:
     """Return whether the answer brought bytes that may be trades: of a page, or of anything in doubt."""
     return answer.status is not None and answer.outcome in (PollOutcome.PAGE, PollOutcome.IN_DOUBT)
+
+
+def poison_in(answer: QueueAnswer) -> bytes | None:
+    """Return the bytes that nobody could read where messages should be; the page of an error is none of them."""
+    if answer.cause != Cause.UNREADABLE or answer.body is None:
+        return None
+    return answer.body if may_hold_messages(answer.body, answer.content_encoding) else None
 
 
 def read_again(answer: QueueAnswer) -> QueueAnswer:

@@ -24,6 +24,7 @@ from etl.pipeline.drain import (
     given_up,
     has_bytes_to_keep,
     landing_of,
+    poison_in,
     read_again,
     refusal,
 )
@@ -210,7 +211,7 @@ class Poller:
             answer.outcome, answer.cause, answer.detail or None, answer.status, answer.vendor_date,
             messages=landing.messages if landing else 0, proof=self._prove(),
         )  # fmt: skip
-        unreadable = answer.body if answer.cause == Cause.UNREADABLE else None
+        unreadable = poison_in(answer)
         doubted = Doubted(poll.poll_id, poll.request_id, str(answer.cause), unreadable)
 
         def close(work: UnitOfWork) -> None:

@@ -16,12 +16,14 @@ from etl.store.repositories.book import BookRepository
 from etl.store.repositories.contract import ContractRepository
 from etl.store.repositories.feeds import FeedRepository
 from etl.store.repositories.figures import FigureRepository
+from etl.store.repositories.gap_measures import GapMeasures
 from etl.store.repositories.gaps import GapRepository
 from etl.store.repositories.lists import ListRepository
 from etl.store.repositories.originals import OriginalRepository
 from etl.store.repositories.polls import PollRepository
 from etl.store.repositories.rebooking import RebookRepository
 from etl.store.repositories.retention import RetentionRepository
+from etl.store.repositories.sweeps import SweepRepository
 
 
 class UnitOfWork:
@@ -54,6 +56,16 @@ class UnitOfWork:
     def gaps(self) -> GapRepository:
         """Gaps and resends."""
         return GapRepository(self._connection)
+
+    @cached_property
+    def measures(self) -> GapMeasures:
+        """What healing counts."""
+        return GapMeasures(self._connection)
+
+    @cached_property
+    def sweeps(self) -> SweepRepository:
+        """Sweeps of closed trade dates."""
+        return SweepRepository(self._connection)
 
     @cached_property
     def attention(self) -> AttentionRepository:

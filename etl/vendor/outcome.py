@@ -22,6 +22,8 @@ SHOWN_OF_LARGER = 64 * 1024
 WORDS_AT_MOST = 500
 LONGEST_WAIT_S = 86_400.0
 _REFUSALS = {400: Cause.HTTP_400, 401: Cause.HTTP_401, 404: Cause.HTTP_404}
+_ASKED_AGAIN = (408, 429)
+"""Of the 4xx those that say nothing of the resend itself. A redirect does not either: it comes from a proxy."""
 _DOUBTFUL = {
     429: Cause.HTTP_429,
     500: Cause.HTTP_500,
@@ -132,7 +134,8 @@ def _resend_verdict(exchange: Exchange, request_id: str) -> tuple[ResendOutcome,
     told = f"the vendor answered with {status}"
     if status == 404:
         return ResendOutcome.NOT_FOUND, told
-    return (ResendOutcome.IN_DOUBT if status == 429 or status >= 500 else ResendOutcome.REFUSED), told
+    refused = 400 <= status < 500 and status not in _ASKED_AGAIN
+    return (ResendOutcome.REFUSED if refused else ResendOutcome.IN_DOUBT), told
 
 
 def echoes_another(exchange: Exchange, request_id: str) -> bool:

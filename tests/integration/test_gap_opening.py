@@ -14,7 +14,7 @@ from etl.store.repositories.polls import Ending
 from etl.vendor.feed import Cause
 from tests.databases import change, rows, value
 from tests.feeds import a_feed, an_open_poll
-from tests.healing import POISON, WINDOW, Healing
+from tests.healing import MAINTENANCE, POISON, WINDOW, Healing
 from tests.polling import interrupted
 from tests.vendors import a_body, in_doubt, page_of
 
@@ -134,6 +134,17 @@ def test_an_answer_that_nobody_can_read_twice_waits_for_a_person(healing):
     assert len(healing.vendor.resends) == asked
 
 
+def test_the_page_of_an_error_that_comes_twice_is_no_poison(healing):
+    """It stands where messages should be, and holds none: another resend may well bring them."""
+    healing.turn(1, a_body(MAINTENANCE))
+    healing.turn_until(lambda: healing.resends() != [])
+
+    healing.turn(1, a_body(MAINTENANCE))
+
+    assert "escalated" not in [state for (state,) in healing.gaps("state")]
+    healing.heal(1)
+
+
 def test_the_same_unreadable_bytes_in_a_row_are_no_reason_to_give_up(healing):
     """A page of the vendor's maintenance, each minute the same; the gap heals, and a week later it says so again."""
     for _ in range(3):
@@ -201,11 +212,11 @@ def test_a_leader_that_could_not_cover_the_doubts_tries_again_before_it_leads(ap
 def test_a_gauge_tells_how_many_gaps_are_in_each_state(app, open_work, database):
     an_open_poll(open_work, a_feed(open_work))
     feed = app.feed("main")
-    HealJob(app, feed)()
+    HealJob(feed)()
     not_led = value(database, "SELECT count(*) FROM stp.gap")
     feed.lead()
 
-    HealJob(app, feed)()
+    HealJob(feed)()
 
     states = ("open", "waiting", "resending", "escalated")
     gauge = [metrics.REGISTRY.get_sample_value("stp_etl_gaps", {"feed": "main", "state": state}) for state in states]

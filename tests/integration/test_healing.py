@@ -338,6 +338,7 @@ def test_a_doubt_before_the_resend_widens_the_gap_and_starts_the_ghost_anew(heal
 
 def test_a_doubt_between_reading_the_gap_and_asking_is_not_overlooked(healing):
     """The poller and the healer are threads of one process: the gap is looked at again under a lock."""
+    healing.healer.step = healing.healer._one_step
     healing.turn_until(lambda: healing.gaps("healed_before") != [(None,)])
     left = healing.vendor.resends.copy()
     look = healing.healer._reaches_back
@@ -358,6 +359,7 @@ def test_a_doubt_between_reading_the_gap_and_asking_is_not_overlooked(healing):
 
 
 def test_a_doubt_between_the_last_day_and_healed_is_not_overlooked(healing):
+    healing.healer.step = healing.healer._one_step
     healing.turn_until(lambda: healing.gaps("healed_before::text") == [("2024-03-18",)])
     heal = healing.healer._heal
 

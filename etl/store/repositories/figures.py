@@ -14,7 +14,9 @@ SELECT feed, state, leader, last_empty_at, greatest(last_empty_at, last_trade_at
 """)
 GAPS = text("""
 SELECT f.name, g.state, count(*) FROM stp.gap g JOIN stp.feed f ON f.id = g.feed_id
-WHERE g.state IN ('open', 'waiting', 'resending', 'escalated') GROUP BY f.name, g.state
+WHERE g.state = 'escalated'
+  OR g.state IN ('open', 'waiting', 'resending') AND g.cause NOT IN ('sweep', 'history_sweep')
+GROUP BY f.name, g.state
 """)
 BREAKS = text("""
 SELECT f.name, b.kind, b.state, count(*) FROM stp.recon_break b JOIN stp.feed f ON f.id = b.feed_id

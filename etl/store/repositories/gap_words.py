@@ -8,15 +8,29 @@ import msgspec
 from sqlalchemy import text
 
 from etl.domain.window import Window
+from etl.store.rows.poll import MESSAGES_A_POLL
 
 OLDEST_LANDED = text("""
 SELECT min(v.trade_date) FROM stp.message m
 JOIN stp.trade_version v ON (v.feed_id, v.trade_id, v.version) = (m.feed_id, m.trade_id, m.version)
 WHERE m.feed_id = :feed_id AND m.poll_id BETWEEN :first AND :last AND m.opened_at >= :since
 """)
-LATENESS = text("""
-SELECT coalesce(max(stp.trade_day(landed_at) - trade_date), 0) FROM stp.trade_version
-WHERE feed_id = :feed_id AND version = 1 AND trade_date >= CAST(:since AS date)
+# Late by itself: what came because it was asked for says nothing of how late a trade can be.
+LATENESS = text(f"""
+SELECT coalesce(max(late.days), 0) FROM (
+    SELECT stp.trade_day(v.landed_at) - v.trade_date AS days, v.trade_date, v.landed_at, v.message_id
+    FROM stp.trade_version v
+    WHERE v.feed_id = :feed_id AND v.version = 1 AND v.trade_date >= CAST(:since AS date)
+      AND stp.trade_day(v.landed_at) > v.trade_date
+) AS late
+LEFT JOIN LATERAL (
+    SELECT r.from_date, r.to_date FROM stp.resend r
+    WHERE r.feed_id = :feed_id AND r.requested_at <= late.landed_at ORDER BY r.requested_at DESC LIMIT 1
+) AS asked ON late.trade_date BETWEEN asked.from_date AND asked.to_date
+WHERE asked.from_date IS NULL OR EXISTS (
+    SELECT FROM stp.message m WHERE m.poll_id = late.message_id / {MESSAGES_A_POLL}
+      AND m.place = late.message_id % {MESSAGES_A_POLL} AND m.event = 'NEW'
+)
 """)
 # A drain counts when every request of it was sent late enough, it ended proven-empty, and all of it is booked.
 PROOF = text("""
@@ -54,7 +68,7 @@ WITH {CAME}, {HELD}, of_the_days AS (
     WHERE v.trade_date BETWEEN :first AND :last
 )
 SELECT (SELECT count(*) FROM of_the_days) AS received,
-    (SELECT count(*) FROM of_the_days WHERE state = 'booked' AND event = 'RESEND') AS recovered,
+    (SELECT count(*) FROM of_the_days WHERE state = 'booked' AND event IS DISTINCT FROM 'NEW') AS recovered,
     (SELECT count(*) FROM of_the_days WHERE state = 'duplicate') AS duplicates,
     (SELECT count(*) FROM held) AS held,
     (SELECT count(*) FROM held WHERE trade_id NOT IN (SELECT trade_id FROM came)) AS absent
@@ -62,6 +76,20 @@ SELECT (SELECT count(*) FROM of_the_days) AS received,
 ABSENT = text(f"""
 WITH {CAME}, {HELD}
 SELECT trade_id FROM held WHERE trade_id NOT IN (SELECT trade_id FROM came) ORDER BY trade_id LIMIT :limit
+""")
+# Booked for the first time after a resend of this gap was asked and before one of another was, be the drain whole or
+# broken off; what the vendor calls NEW was not lost.
+RECOVERED_BY = text(f"""
+SELECT count(*) FROM stp.trade_version v
+JOIN LATERAL (
+    SELECT r.gap_id FROM stp.resend r
+    WHERE r.feed_id = v.feed_id AND r.requested_at <= v.landed_at ORDER BY r.requested_at DESC LIMIT 1
+) AS asked ON asked.gap_id = :gap_id
+WHERE v.feed_id = :feed_id AND v.version = 1 AND v.trade_date BETWEEN :first AND :last AND v.landed_at >= :since
+  AND EXISTS (
+    SELECT FROM stp.message m WHERE m.poll_id = v.message_id / {MESSAGES_A_POLL}
+      AND m.place = v.message_id % {MESSAGES_A_POLL} AND m.event IS DISTINCT FROM 'NEW'
+  )
 """)
 HELD_IN = text("""
 SELECT count(*) FROM stp.trade t JOIN stp.trade_version v USING (feed_id, trade_id, version)
@@ -93,6 +121,14 @@ class Gap(msgspec.Struct, frozen=True):
     not_before: datetime
     healed_before: date | None
     state: str
+    opened_at: datetime
+    recovered: int
+    wanted_from: date | None
+
+    @property
+    def window(self) -> Window:
+        """Return all its days."""
+        return Window.of(self.from_date, self.to_date)
 
     @property
     def left(self) -> Window | None:

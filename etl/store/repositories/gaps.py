@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import Connection, func, insert, select, text, update
+from sqlalchemy import Connection, cast, func, insert, select, text, update
+from sqlalchemy.dialects.postgresql import JSONB
 
 from etl.config.alert_kinds import AlertKind
 from etl.domain.gaps import Doubt, GapCause, GapState, ResendState
@@ -153,10 +154,28 @@ class GapRepository:
         return [(row[0], row[1], row[2]) for row in self._connection.execute(statement.order_by(PollRow.id))]
 
     def unfinished(self, feed_id: int) -> list[Gap]:
-        """Return the gaps that are still to be healed, those of operators first, then the oldest."""
+        """Return the gaps that are still to be healed: those of operators first, then the oldest, sweeps last."""
         statement = select(*_GAP).where(GapRow.feed_id == feed_id, GapRow.state.in_(UNFINISHED))
-        rows = self._connection.execute(statement.order_by(GapRow.cause != GapCause.OPERATOR, GapRow.id))
+        order = (GapRow.cause == GapCause.HISTORY_SWEEP, GapRow.cause == GapCause.SWEEP)
+        rows = self._connection.execute(statement.order_by(*order, GapRow.cause != GapCause.OPERATOR, GapRow.id))
         return [Gap(*row) for row in rows]
+
+    def find(self, gap_id: int) -> Gap:
+        """Return a gap; KeyError where there is none."""
+        row = self._connection.execute(select(*_GAP).where(GapRow.id == gap_id)).one_or_none()
+        if row is None:
+            raise KeyError(gap_id)
+        return Gap(*row)
+
+    def widen(self, gap: Gap, window: Window, *, at: datetime, evidence: Mapping[str, Any] | None = None) -> None:
+        """Let a gap ask for all of a wider window, from the first day on."""
+        added = [] if evidence is None else [dict(evidence)]
+        values: dict[str, Any] = {
+            "from_date": window.start, "to_date": window.last, "doubted_at": at, "not_before": at,
+            "state": GapState.OPEN, "healed_before": None, "why": None, "wanted_from": None, "closed_at": None,
+            "evidence": GapRow.evidence.op("||")(cast(added, JSONB)),
+        }  # fmt: skip
+        self.change(gap.id, **values)
 
     def in_flight(self, feed_id: int) -> Resend | None:
         """Return the resend that is under way; there is one a feed at the most."""

@@ -45,6 +45,7 @@ CONDITIONS: Mapping[str, str] = MappingProxyType(
         "poll_id": "poll_id = :poll_id",
         "trade_id": "trade_id = :trade_id",
         "state": "state = :state",
+        "cause": "cause = :cause",
         "operator": "operator = :operator",
         "since": "at >= :since",
         "gap_id": "gap_id = :gap_id",
@@ -55,7 +56,7 @@ CONDITIONS: Mapping[str, str] = MappingProxyType(
 
 FEEDS = """
 SELECT s.*, f.base_url, f.organisation, f.user_name, f.first_seen_at, f.paused_at, f.paused_until, f.paused_by,
-    f.paused_reason, b.held_at, b.held_reason
+    f.paused_reason, f.second_consumer_since, b.held_at, b.held_reason
 FROM reporting.feed_status s JOIN stp.feed f ON f.name = s.feed JOIN stp.booker b ON b.feed_id = f.id
 """
 IN_DOUBT = """
@@ -71,6 +72,9 @@ FROM reporting.exception_item v JOIN stp.exception_item e USING (message_id)
 INCIDENTS = """
 SELECT i.id AS incident_id, f.name AS feed, i.occurred_at, i.poll_id, i.request_id, i.status, i.reason_code, i.exchange
 FROM stp.incident i JOIN stp.feed f ON f.id = i.feed_id
+"""
+GAP = """
+SELECT v.*, g.unexplained, g.evidence FROM reporting.gap v JOIN stp.gap g ON g.id = v.gap_id WHERE g.id = :id
 """
 MESSAGE_IDS = f"""
 SELECT v.version, v.landed_at, v.message_id, v.message_id / {MESSAGES_A_POLL} AS poll_id
@@ -139,16 +143,14 @@ class ListRepository:
         row = self._connection.execute(text(f"{INCIDENTS} WHERE i.id = :number"), {"number": number}).mappings().first()
         return None if row is None else dict(row)
 
-    def gaps(self, feed: str | None, state: str | None, limit: int) -> list[Listed]:
+    def gaps(self, feed: str | None, state: str | None, limit: int, *, cause: str | None = None) -> list[Listed]:
         """Return gaps, the newest first."""
-        return self._rows("SELECT * FROM reporting.gap", {"feed": feed, "state": state}, "gap_id DESC", limit)
+        given = {"feed": feed, "state": state, "cause": cause}
+        return self._rows("SELECT * FROM reporting.gap", given, "gap_id DESC", limit)
 
     def gap(self, number: int) -> Listed | None:
         """Return one gap with its evidence, or None."""
-        statement = text(
-            "SELECT v.*, g.evidence FROM reporting.gap v JOIN stp.gap g ON g.id = v.gap_id WHERE g.id = :id"
-        )
-        row = self._connection.execute(statement, {"id": number}).mappings().first()
+        row = self._connection.execute(text(GAP), {"id": number}).mappings().first()
         return None if row is None else dict(row)
 
     def resends(

@@ -28,6 +28,9 @@ class FeedRow(Row):
     unconfirmed_assumptions: Mapped[list[str]] = mapped_column(
         comment="A1 to A24 that nobody has settled with the vendor"
     )
+    second_consumer_since: Mapped[datetime | None] = mapped_column(
+        comment="Since when sweeps find losses that no poll in doubt explains"
+    )
     paused_at: Mapped[datetime | None]
     paused_until: Mapped[datetime | None]
     paused_by: Mapped[str | None]

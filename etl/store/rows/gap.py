@@ -44,6 +44,13 @@ class GapRow(Row):
     closed_at: Mapped[datetime | None]
     closed_by: Mapped[str | None]
     reason: Mapped[str | None]
+    unexplained: Mapped[int | None] = mapped_column(
+        comment="Of a sweep: trades that were lost and that no poll in doubt explains"
+    )
+    covers_poll_id: Mapped[int | None] = mapped_column(
+        BigInteger, comment="Of a history sweep: polls in doubt up to this one are covered"
+    )
+    wanted_from: Mapped[date | None] = mapped_column(comment="First day that waits for a person's approval")
 
 
 class ResendRow(Row):
@@ -52,6 +59,7 @@ class ResendRow(Row):
     __tablename__ = "resend"
     __table_args__ = (
         Index("ix_resend_gap", "gap_id", "id"),
+        Index("ix_resend_feed", "feed_id", "requested_at"),
         CheckConstraint(
             "state IN ('requested', 'sending', 'accepted', 'ambiguous', 'refused', 'draining', 'complete', 'short')",
             name="state_known",
