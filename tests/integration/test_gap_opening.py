@@ -9,6 +9,7 @@ from etl.config import load
 from etl.domain.fields import CANONICAL_NAMES
 from etl.domain.gaps import GapState
 from etl.errors import DatabaseAwayError
+from etl.ops.gauges import GaugeJob
 from etl.schedule import HealJob
 from etl.store.repositories.polls import Ending
 from etl.vendor.feed import Cause
@@ -217,9 +218,12 @@ def test_a_gauge_tells_how_many_gaps_are_in_each_state(app, open_work, database)
     feed.lead()
 
     HealJob(feed)()
+    GaugeJob(open_work, lambda: {"main": True}, lambda: True)()
 
     states = ("open", "waiting", "resending", "escalated")
-    gauge = [metrics.REGISTRY.get_sample_value("stp_etl_gaps", {"feed": "main", "state": state}) for state in states]
+    gauge = [
+        metrics.REGISTRY.get_sample_value("stp_etl_gaps", {"feed": "main", "state": state}) or 0 for state in states
+    ]
     assert (not_led, gauge) == (0, [0, 1, 0, 0])
 
 
