@@ -211,8 +211,7 @@ class Poller:
             answer.outcome, answer.cause, answer.detail or None, answer.status, answer.vendor_date,
             messages=landing.messages if landing else 0, proof=self._prove(),
         )  # fmt: skip
-        unreadable = poison_in(answer)
-        doubted = Doubted(poll.poll_id, poll.request_id, str(answer.cause), unreadable)
+        doubted = Doubted(poll.poll_id, poll.request_id, str(answer.cause), poison_in(answer))
 
         def close(work: UnitOfWork) -> None:
             at = self._clock.now()
