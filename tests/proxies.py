@@ -1,5 +1,6 @@
 """A way to a Postgres server that can lose the reply to a COMMIT, or the COMMIT itself."""
 
+import re
 import socket
 from contextlib import suppress
 from threading import Thread
@@ -15,7 +16,8 @@ class CuttingProxy:
     """Listens on loopback and passes everything on, until the COMMIT whose number `cuts` names; the first is 1.
 
     KEPT: the server gets that COMMIT, and its reply is thrown away. LOST: the server never gets it. Both ways the
-    client only sees that its connection is gone.
+    client only sees that its connection is gone. `hang_up_after`: bytes from the client after which both ends are
+    closed. `version`: two digits that the server's version is told to begin with.
     """
 
     def __init__(self, url: str) -> None:
@@ -27,6 +29,8 @@ class CuttingProxy:
         self.url = behind.set(host="127.0.0.1", port=port, query={}).render_as_string(hide_password=False)
         self.cuts: dict[int, str] = {}
         self.commits = 0
+        self.hang_up_after: int | None = None
+        self.version: bytes | None = None
         self._open: list[socket.socket] = []
 
     def __enter__(self) -> "CuttingProxy":
@@ -63,6 +67,10 @@ class CuttingProxy:
                     if cut := self.cuts.get(self.commits):
                         self._cut(client, server, data if cut == KEPT else b"")
                         return
+                if self.hang_up_after is not None:
+                    self.hang_up_after -= len(data)
+                    if self.hang_up_after < 0:
+                        break
                 server.sendall(data)
         _close(client, server)
 
@@ -79,6 +87,8 @@ class CuttingProxy:
     def _back(self, client: socket.socket, server: socket.socket) -> None:
         with suppress(OSError):
             while data := server.recv(1 << 16):
+                if self.version is not None:
+                    data = re.sub(rb"(server_version\0)\d\d", rb"\g<1>" + self.version, data)
                 client.sendall(data)
         _close(client, server)
 

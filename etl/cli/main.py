@@ -42,6 +42,8 @@ NOUNS: Mapping[str, str] = MappingProxyType(
         "feeds": "etl.cli.feeds",
         "audit": "etl.cli.audit",
         "reporting": "etl.cli.reporting",
+        "publish": "etl.cli.publish",
+        "verify": "etl.cli.verify",
         "db": "etl.cli.db",
         "config": "etl.cli.config",
     }

@@ -22,8 +22,9 @@ PLAIN_FILES = ("ca_file", "client_cert_file", "client_key_file")
 
 def sections(raw: Raw) -> Iterator[tuple[KeyPath, Table]]:
     """Yield every table that can hold a secret or a file, with its path."""
-    if isinstance(database := raw.tables.get("database"), dict):
-        yield ("database",), database
+    for section in ("database", "publish"):
+        if isinstance(table := raw.tables.get(section), dict):
+            yield (section,), table
     yield from feeds(raw)
 
 

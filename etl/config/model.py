@@ -227,6 +227,16 @@ class ReconciliationSettings(Section):
         return ZoneInfo(self.timezone)
 
 
+class PublishSettings(Section):
+    """[publish]: another Postgres that `stp-etl publish` keeps up to date. Without `url` there is none."""
+
+    url: Annotated[OptionalSecret, AfterValidator(database_url)] = None
+    url_file: OptionalPath = None
+    schema_name: Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_]{0,40}$")] = "reporting"
+    interval_s: float = Field(default=5, ge=0.1, le=86_400)
+    batch_versions: int = Field(default=50_000, ge=1, le=1_000_000)
+
+
 class OpsSettings(Section):
     """[ops]: pages for monitoring, log lines, orderly stop."""
 
@@ -264,5 +274,6 @@ class Tables(Section):
     feeds: Mapping[str, FeedSettings] = Field(default_factory=dict)
     booking: BookingSettings = BookingSettings()
     reconciliation: ReconciliationSettings = ReconciliationSettings()
+    publish: PublishSettings = PublishSettings()
     ops: OpsSettings = OpsSettings()
     retention: RetentionSettings = RetentionSettings()

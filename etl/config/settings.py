@@ -21,6 +21,7 @@ from etl.config.model import (
     DatabaseSettings,
     FeedSettings,
     OpsSettings,
+    PublishSettings,
     ReconciliationSettings,
     RetentionSettings,
     Section,
@@ -57,6 +58,7 @@ class Settings:
     feeds: Mapping[str, FeedSettings]
     booking: BookingSettings
     reconciliation: ReconciliationSettings
+    publish: PublishSettings
     ops: OpsSettings
     retention: RetentionSettings
     source: Source
@@ -151,6 +153,7 @@ def frozen(tables: Tables, raw: Raw, warnings: tuple[str, ...]) -> Settings:
         feeds=MappingProxyType(dict(tables.feeds)),
         booking=tables.booking,
         reconciliation=tables.reconciliation,
+        publish=tables.publish,
         ops=tables.ops,
         retention=tables.retention,
         source=Source(raw.file, tuple(raw.variables)),
@@ -166,6 +169,7 @@ def keys_of(settings: Settings | Tables) -> Iterator[tuple[KeyPath, object]]:
         *((("feeds", name), feed) for name, feed in settings.feeds.items()),
         (("booking",), settings.booking),
         (("reconciliation",), settings.reconciliation),
+        (("publish",), settings.publish),
         (("ops",), settings.ops),
         (("retention",), settings.retention),
     ]
