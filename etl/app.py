@@ -7,13 +7,13 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
-from threading import Event
+from threading import Event, Lock
 from types import TracebackType
 
 import structlog
 
 from etl.chance import new_id
-from etl.clock import Clock, SystemClock
+from etl.clock import Clock, SystemClock, disagreement
 from etl.config import FeedSettings, Settings
 from etl.controls.gaps import Healer
 from etl.controls.resend import HealedFeed, Resender
@@ -25,17 +25,17 @@ from etl.ops.gauges import GaugeJob
 from etl.pipeline.book import BookedFeed, Booker
 from etl.pipeline.doubt import Doubted, open_gap
 from etl.pipeline.drain import Drained
+from etl.pipeline.failover import cover_failover, refuse_other_database
 from etl.pipeline.poll import Poller
 from etl.store import schema
 from etl.store.database import Database
 from etl.store.embedded import EmbeddedPostgres, folder_for, is_made
 from etl.store.leases import Lease
 from etl.store.repositories.feeds import Identity
+from etl.store.sessions import check_sessions
 from etl.store.unit_of_work import OpenWork, work_on
 from etl.vendor.client import VendorClient
-from etl.wiring import endpoint_of, healed, polled, reading_of, unconfirmed
-
-CLOCKS_AGREE_S = 60.0
+from etl.wiring import booked, endpoint_of, failed_over, healed, polled, unconfirmed
 
 log = structlog.get_logger()
 
@@ -99,6 +99,8 @@ class App:
         """Return the feed of this name, or the only one, ready to lead, poll and book."""
         settings = self.settings.feed(name)
         if settings.name not in self._feeds:
+            if not self._feeds:
+                check_sessions(self.database)
             self._feeds[settings.name] = FeedRuntime(self, settings)
         return self._feeds[settings.name]
 
@@ -152,6 +154,7 @@ class FeedRuntime:
         self.lease = app.lease_of(self.feed_id, identity.lock_key)
         self.vendor = VendorClient(endpoint_of(settings), app.clock, app.new_id)
         self.landed = Event()
+        self._leading, self._draining = Lock(), Lock()
         self._led_epoch = 0  # of which the doubts of earlier leaders have their gaps
         self.poller = Poller(
             polled(self.feed_id, settings, app.settings.ops.shutdown_grace_s), self.vendor, app.open_work,
@@ -160,18 +163,14 @@ class FeedRuntime:
         )  # fmt: skip
         self.healer = self._healer()
         self.sweeper = Sweeper(self.healed_feed, app.open_work, app.clock, lambda: self.lease.epoch)
-        self.on_landed: Callable[[], None] = lambda: None
-        """Called when something landed after booking had caught up."""
+        self.wake: Callable[[str], None] = lambda _job: None
+        """Called with the job (poll, heal, book, …) that has something to do at once."""
         self.booker = Booker(self.booked_feed, app.open_work, app.clock)
 
     @property
     def booked_feed(self) -> BookedFeed:
         """What booking must know of the feed."""
-        return BookedFeed(
-            self.feed_id, self.name, reading_of(self.settings),
-            batch_bytes=self._app.settings.booking.batch_kib * 1024,
-            conflicts_before_hold=self.settings.conflicts_before_hold,
-        )  # fmt: skip
+        return booked(self.feed_id, self.settings, self._app.settings.booking)
 
     @property
     def healed_feed(self) -> HealedFeed:
@@ -197,12 +196,19 @@ class FeedRuntime:
         return Counter(self.sweeper.step()) + Counter(self.healer.step())
 
     def lead(self) -> bool:
-        """Try to lead the feed; return whether we do. A new leader marks what the one before left open as in doubt."""
-        if self.leads:
-            return True
+        """Try to lead the feed; return whether we do. Raises OtherDatabaseError where this is not its database."""
+        with self._leading:
+            return self.leads or self._take_lead()
+
+    def _take_lead(self) -> bool:
+        refuse_other_database(self._app.open_work, self.feed_id, self.name)
         if not self.lease.take():
             return False
-        self._cover_doubts()
+        try:
+            self._cover_doubts()
+        except FenceLostError:  # the lock stands on a server that is not the database any more
+            self.lease.leave()
+            raise
         self._led_epoch = self.lease.epoch
         log.info("lease.taken", feed=self.name, epoch=self.lease.epoch)
         return True
@@ -213,15 +219,33 @@ class FeedRuntime:
         return self.lease.held and self._led_epoch == self.lease.epoch
 
     def _cover_doubts(self) -> None:
-        """Mark what an earlier leader left open as in doubt, and open a gap for each doubt without one; one commit."""
+        """Mark what an earlier leader left open as in doubt, and open a gap for each doubt without one; one commit.
+
+        So too for what a failover of the database may have lost.
+        """
         at = self._app.clock.now()
         with self._app.open_work() as work:
+            work.feeds.hold_fence(self.feed_id, self.lease.epoch)
+            cover_failover(work, failed_over(self.feed_id, self.settings), self.poller.drained.last, at)
             work.polls.close_stale(self.feed_id, self.lease.epoch, at)
             for poll_id, request_id, cause in work.gaps.uncovered(self.feed_id):
                 log.error("poll.in_doubt", feed=self.name, poll_id=poll_id, cause=cause)
                 doubted = Doubted(poll_id, request_id, cause)
                 open_gap(work, self.feed_id, doubted, at=at, ghost_s=self.settings.ghost_s)
             work.commit()
+        self.poller.drained.last = None
+
+    def drain(self) -> Drained:
+        """Empty the queue once, as the leader. Raises what the poller raises.
+
+        Where the fence is lost although the lease looks held, the database failed over under us: lead anew.
+        """
+        try:
+            with self._draining:
+                return self.poller.drain()
+        except FenceLostError:
+            self.lease.leave()
+            raise
 
     def drain_and_book(self) -> tuple[Drained, Counter[str]]:
         """Empty the queue once and book all that landed, booking beside the drain.
@@ -236,7 +260,7 @@ class FeedRuntime:
         with ThreadPoolExecutor(1, thread_name_prefix=f"book-{self.name}") as threads:
             booking = threads.submit(self._book_until, over)
             try:
-                drained = self.poller.drain()
+                drained = self.drain()
             finally:
                 over.set()
                 self.landed.set()
@@ -254,19 +278,14 @@ class FeedRuntime:
 
     def clock_fault(self) -> str | None:
         """Return a sentence when our clock and the vendor's, as of its last answer, differ by more than a minute."""
-        skew = self.vendor.clock_skew_s()
-        if skew is None or abs(skew) <= CLOCKS_AGREE_S:
-            return None
-        return (
-            f"feed {self.name}: this machine's clock is {abs(skew):.0f} s {'behind' if skew > 0 else 'ahead of'} the "
-            "vendor's Date; synchronise it (NTP), trade days and signatures depend on it"
-        )
+        fault = disagreement(self.vendor.clock_skew_s())
+        return fault and f"feed {self.name}: {fault}"
 
     def _note_landed(self) -> None:
         if not self.landed.is_set():
             self.landed.set()
             if not self.booker.busy:
-                self.on_landed()
+                self.wake("book")
 
     def paused_reason(self) -> str | None:
         """Return why the feed is paused, or None."""

@@ -46,3 +46,16 @@ class SystemClock:
     def wait(self, event: Event, seconds: float) -> bool:
         """Sleep until `event` is set or `seconds` have passed; return whether it is set."""
         return event.wait(seconds)
+
+
+CLOCKS_AGREE_S = 60.0
+
+
+def disagreement(skew_s: float | None) -> str | None:
+    """Return a sentence when the vendor's clock is more than a minute ahead of ours, or behind it."""
+    if skew_s is None or abs(skew_s) <= CLOCKS_AGREE_S:
+        return None
+    return (
+        f"this machine's clock is {abs(skew_s):.0f} s {'behind' if skew_s > 0 else 'ahead of'} the vendor's Date; "
+        "synchronise it (NTP), trade days and signatures depend on it"
+    )

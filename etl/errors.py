@@ -55,6 +55,10 @@ class TicketExpiredError(TransientError):
     """A poll's ticket is older than it may be when the request is about to leave."""
 
 
+class OtherDatabaseError(OperatorError):
+    """This is not the database that the feed was last pulled into: restored or cloned, a person must say."""
+
+
 class BookingHeldError(OperatorError):
     """Booking of a feed stands still until a person has looked."""
 

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
+from typing import Any
 
 import structlog
 
 from etl import metrics
 from etl.app import App, FeedRuntime
-from etl.errors import BookingHeldError, EtlError, OperatorError, VendorAwayError
+from etl.controls.requests import Deed, Requests
+from etl.errors import BookingHeldError, EtlError, OperatorError, OtherDatabaseError, VendorAwayError
 from etl.jobs import Job
 from etl.pipeline.backoff import Pauses
+from etl.pipeline.book import Booker
+from etl.store.repositories.requests import Request
 
 LOOK_EVERY_S = 30.0  # for answers that another instance landed; our own are known at once
 PARTITIONS_EVERY_S = 6 * 3600.0
 MONTHS_AHEAD = 3
 HEAL_EVERY_S = 1.0
 GAUGES_EVERY_S = 5.0
+LEAD_EVERY_S = 0.5
+SERVE_EVERY_S = 1.0  # a notice comes sooner
 
 log = structlog.get_logger()
 
@@ -43,12 +49,41 @@ def _jobs_of(app: App, feed: FeedRuntime) -> list[Job]:
             f"poll-{feed.name}", feed.settings.poll_interval_s, PollJob(app, feed),
             progress=lambda: (feed.poller.drained.polls, feed.poller.drained.tries),
         ),
+        of_feed(f"lead-{feed.name}", LEAD_EVERY_S, LeadJob(feed)),
         of_feed(f"heal-{feed.name}", HEAL_EVERY_S, HealJob(feed)),
+        of_feed(
+            f"serve-{feed.name}", SERVE_EVERY_S, RequestJob(app, feed, {"poll": PollOnRequest(app, feed)}),
+            progress=lambda: (feed.poller.drained.polls, feed.poller.drained.tries),
+        ),
         of_feed(
             f"book-{feed.name}", app.settings.booking.book_every_s, BookJob(app, feed),
             progress=lambda: feed.booker.counts.total(),
         ),
     ]  # fmt: skip
+
+
+class LeadJob:
+    """Leads the feed as soon as nobody else does, so that a standby takes over within seconds."""
+
+    def __init__(self, feed: FeedRuntime) -> None:
+        self._feed = feed
+        self._refused = ""
+
+    def __call__(self) -> Mapping[str, int]:
+        """Try to lead; say once where this is not the feed's database."""
+        feed, led = self._feed, self._feed.leads
+        try:
+            leads = feed.lead()
+        except OtherDatabaseError as error:
+            if str(error) != self._refused:
+                log.error("database.other", feed=feed.name, error=str(error))
+            self._refused = str(error)
+            return {}
+        self._refused = ""
+        metrics.LEADER.labels(feed.name).set(leads)
+        if leads and not led:
+            feed.wake("poll")
+        return {}
 
 
 class PollJob:
@@ -68,7 +103,7 @@ class PollJob:
         self._say_once(reason or "")
         if reason is not None:
             return {}
-        drained = feed.poller.drain()
+        drained = feed.drain()
         self._say_clock_fault(feed.clock_fault())
         if drained.outcome == "not_sent" and drained.cause != "stopped":
             raise VendorAwayError(f"feed {feed.name}: {drained.detail}; nothing was sent, tried again soon")
@@ -110,6 +145,43 @@ class HealJob:
         if not feed.leads or feed.paused_reason() is not None:
             return {}
         return feed.heal()
+
+
+class RequestJob:
+    """Does what commands want of one feed, where this instance leads it; `deeds` by the kind of request."""
+
+    def __init__(self, app: App, feed: FeedRuntime, deeds: Mapping[str, Deed]) -> None:
+        self._feed = feed
+        self._requests = Requests(
+            feed.feed_id, app.open_work, clock=app.clock, epoch=lambda: feed.lease.epoch, deeds=deeds
+        )
+
+    def __call__(self) -> Mapping[str, int]:
+        """Do all that is wanted."""
+        return self._requests.step() if self._feed.leads else {}
+
+
+class PollOnRequest:
+    """`stp-etl poll` while this instance leads: one drain, everything booked, and the counts."""
+
+    def __init__(self, app: App, feed: FeedRuntime) -> None:
+        self._app, self._feed = app, feed
+
+    def __call__(self, _request: Request) -> Mapping[str, Any]:
+        """Drain and book; return what the command shows. Raises EtlError where it could not be tried."""
+        feed = self._feed
+        if (reason := feed.paused_reason()) is not None:
+            raise EtlError(f"feed {feed.name} is paused: {reason}")
+        if feed.poller.resting_s > 0:
+            raise VendorAwayError(f"feed {feed.name} rests for {feed.poller.resting_s:.0f} s more, after trouble")
+        drained = feed.drain()
+        Booker(feed.booked_feed, self._app.open_work, self._app.clock).book(self._app.stop)
+        with self._app.open_work() as work:
+            counts = {} if drained.last is None or not drained.polls else work.answers.outcomes_of_drain(drained.last)
+        return {
+            "outcome": drained.outcome, "cause": drained.cause, "detail": drained.detail, "pages": drained.pages,
+            "messages": drained.messages, **counts,
+        }  # fmt: skip
 
 
 class BookJob:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from etl.config import FeedSettings
-from etl.config.model import ASSUMPTIONS, ReconciliationSettings
+from etl.config.model import ASSUMPTIONS, BookingSettings, ReconciliationSettings
 from etl.controls.resend import HealedFeed
 from etl.domain.fields import Reading
 from etl.domain.sweeps import SweepTimes
+from etl.pipeline.book import BookedFeed
 from etl.pipeline.drain import PolledFeed
+from etl.pipeline.failover import FailedOver
 from etl.vendor.endpoint import MIB, Endpoint
 
 
@@ -27,6 +29,14 @@ def polled(feed_id: int, settings: FeedSettings, grace_s: float) -> PolledFeed:
         feed_id, settings.name, page_size=settings.page_size, history_days=settings.history_days,
         pause_min_s=settings.error_pause_min_s, pause_max_s=settings.error_pause_max_s, grace_s=grace_s,
         ghost_s=settings.ghost_s,
+    )  # fmt: skip
+
+
+def booked(feed_id: int, settings: FeedSettings, booking: BookingSettings) -> BookedFeed:
+    """Return what booking must know of the feed."""
+    return BookedFeed(
+        feed_id, settings.name, reading_of(settings), batch_bytes=booking.batch_kib * 1024,
+        conflicts_before_hold=settings.conflicts_before_hold,
     )  # fmt: skip
 
 
@@ -59,3 +69,8 @@ def endpoint_of(settings: FeedSettings) -> Endpoint:
 def unconfirmed(settings: FeedSettings) -> list[str]:
     """Return the assumptions about the vendor that nobody has settled for this feed."""
     return [each for each in ASSUMPTIONS if each not in settings.confirmed_assumptions]
+
+
+def failed_over(feed_id: int, settings: FeedSettings) -> FailedOver:
+    """Return what must be known of a feed whose database may have failed over."""
+    return FailedOver(feed_id, settings.name, settings.ghost_s, settings.history_days)

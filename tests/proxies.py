@@ -98,3 +98,14 @@ def _close(*sockets: socket.socket) -> None:
         with suppress(OSError):
             each.shutdown(socket.SHUT_RDWR)
         each.close()
+
+
+class SwitchingProxy(CuttingProxy):
+    """The one address of a database that may move to another server, as behind a virtual IP."""
+
+    def lead_to(self, url: str) -> None:
+        """Lead to another server from now on; every connection to the one before is cut."""
+        behind = make_url(url)
+        self._folder = behind.query.get("host")
+        self._address = (behind.host or "127.0.0.1", behind.port or 5432)
+        _close(*self._open)

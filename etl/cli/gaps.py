@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import date, datetime, timedelta
 from typing import Annotated, Any
 
 import typer
 
+from etl.app import FeedRuntime
 from etl.cli.context import invocation, noun
 from etl.cli.options import (
     FeedOption,
@@ -17,14 +19,18 @@ from etl.cli.options import (
     ready_app,
     reason_given,
 )
+from etl.cli.options import instant as instant_of
 from etl.cli.output import Format, FormatOption, instant, remark, show, show_card
 from etl.cli.resend import asked_window
 from etl.controls.manual import ManualRequest, open_by_hand
 from etl.controls.widening import approve
 from etl.domain.gaps import GapCause, GapState
+from etl.domain.window import Window
 from etl.errors import EtlError
+from etl.pipeline.failover import adopted, doubted_window
 from etl.store.repositories.attention import Deed
 from etl.store.unit_of_work import UnitOfWork
+from etl.wiring import failed_over
 
 cli = noun("Look at gaps, open, approve and close them.")
 LISTED = (
@@ -72,16 +78,38 @@ def show_gap(context: typer.Context, gap: GapNumber, fmt: FormatOption = Format.
 
 @cli.command("open", epilog="Example: stp-etl gaps open --feed main --from 2026-03-02 --to 2026-03-03 --reason 'br 17'")
 def open_gap(
-    context: typer.Context, start: FromOption, end: ToOption, reason: ReasonOption, feed: FeedOption = None
+    context: typer.Context,
+    reason: ReasonOption,
+    start: FromOption = None,
+    end: ToOption = None,
+    feed: FeedOption = None,
+    restored_from: Annotated[
+        datetime | None,
+        typer.Option(
+            "--restored-from",
+            parser=instant_of,
+            metavar="INSTANT",
+            help="The database was restored to its state of this instant; instead of --from and --to.",
+        ),
+    ] = None,
 ) -> None:
-    """Say that trades of some trade dates may be missing; the daemon asks for them and reports when they came."""
+    """Say that trades of some trade dates may be missing; the daemon asks for them and reports when they came.
+
+    With --restored-from it is everything since then, and the feed goes on in the restored database.
+    """
     operator, reason = invocation(context).operator, reason_given(reason)
     with ready_app(context) as app:
         runtime, at = app.feed(feed), app.clock.now()
-        window = asked_window(start, end, at)
-        request = ManualRequest(runtime.name, window, operator, reason, deed="gaps open")
+        if restored_from is not None:
+            check_restored(restored_from, at, days=(start, end))
         with app.open_work() as work:
+            if restored_from is None:
+                window, not_before = asked_window(start, end, at), at
+            else:
+                window, not_before = lost_since(work, runtime, restored_from, at)
+            request = ManualRequest(runtime.name, window, operator, reason, deed="gaps open")
             number, _ = open_by_hand(work, runtime.feed_id, request, at)
+            work.gaps.change(number, not_before=not_before)
             work.commit()
     remark(f"gap {number} is open; follow it with: stp-etl gaps show {number}")
 
@@ -111,6 +139,29 @@ def close_gap(context: typer.Context, gap: GapNumber, reason: ReasonOption) -> N
         work.attention.record(Deed(at, operator, "gaps close", reason, row["feed"], f"gap {gap}", details))
         work.commit()
     remark(f"gap {gap} is closed")
+
+
+def check_restored(restored_from: datetime, at: datetime, *, days: tuple[date | None, date | None]) -> None:
+    """Raise a wrong usage unless the instant is past and stands alone."""
+    if days != (None, None):
+        raise typer.BadParameter("it says the days by itself; leave --from and --to away", param_hint="--restored-from")
+    if restored_from > at:
+        raise typer.BadParameter(f"{instant(restored_from)} is in the future", param_hint="--restored-from")
+
+
+def lost_since(
+    work: UnitOfWork, runtime: FeedRuntime, restored_from: datetime, at: datetime
+) -> tuple[Window, datetime]:  # fmt: skip
+    """Let the feed go on in a database that was restored; return the days to ask again, and from when on.
+
+    Whoever pulled into the database before may have sent a request that is still executed (A22).
+    """
+    feed, survived = failed_over(runtime.feed_id, runtime.settings), work.incarnations.survived(runtime.feed_id)
+    window = doubted_window(work, feed, survived, at=at, restored_from=restored_from)
+    not_before = at + timedelta(seconds=feed.ghost_s)
+    work.gaps.break_off(feed.feed_id, at=at, not_before=not_before, why="the database was restored meanwhile")
+    adopted(work, feed.feed_id)
+    return window, not_before
 
 
 def known_gap(work: UnitOfWork, number: int) -> dict[str, Any]:

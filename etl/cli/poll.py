@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from etl.app import App, FeedRuntime
+from etl.cli.asking import done_by_leader
 from etl.cli.context import invocation
 from etl.cli.output import Format, FormatOption, remark, show
 from etl.cli.progress import while_draining
@@ -29,13 +30,14 @@ def poll(
     """Empty the queue once, book what came, and exit: 0 when it is proven empty, 3 when it ended in doubt.
 
     This reads the vendor's queue, and reading takes: what comes is stored before anything else is done with it. What
-    was lost before is asked for again, a step each call and without waiting: call it often, from cron.
+    was lost before is asked for again, a step each call and without waiting: call it often, from cron. While a daemon
+    leads the feed, it is asked to do so, and this command waits.
     """
     given = invocation(context)
     with App(given.settings) as app:
         app.check_database()
         chosen = [app.feed(feed)] if feed else app.feeds()
-        results = [row for each in chosen if (row := drained_or_said(app, each)) is not None]
+        results = [row for each in chosen if (row := drained_or_said(app, each, given.operator)) is not None]
     if results or fmt is not Format.TABLE:
         show(results, COLUMNS, fmt)
     for row in results:
@@ -48,22 +50,25 @@ def poll(
         raise typer.Exit(1)
 
 
-def drained_or_said(app: App, feed: FeedRuntime) -> dict[str, object] | None:
+def drained_or_said(app: App, feed: FeedRuntime, operator: str) -> dict[str, object] | None:
     """Return what came of one feed; None, and a sentence, where it failed: the other feeds are polled all the same."""
     try:
-        return drained_row(app, feed)
+        return drained_row(app, feed, operator)
     except EtlError as error:
         named = str(error).startswith(f"feed {feed.name}")
         remark(f"stp-etl: {error}" if named else f"stp-etl: feed {feed.name}: {error}")
         return None
 
 
-def drained_row(app: App, feed: FeedRuntime) -> dict[str, object]:
-    """Drain and book one feed, and return what came of it; raise when it is paused."""
+def drained_row(app: App, feed: FeedRuntime, operator: str) -> dict[str, object]:
+    """Drain and book one feed, or have its leader do it, and return what came of it; raise when it is paused."""
     if (reason := feed.paused_reason()) is not None:
         raise EtlError(
             f"feed {feed.name} is paused: {reason}; resume it with: stp-etl feeds resume {feed.name} --reason TEXT"
         )
+    asked = None if feed.lead() else done_by_leader(app, feed, "poll", by=operator)
+    if asked is not None:
+        return {"feed": feed.name, **dict.fromkeys(COLUMNS[5:], 0), **asked}
     with while_draining(feed):
         drained, counts = feed.drain_and_book()
     heal(app, feed)

@@ -76,6 +76,12 @@ def never_polled(app: App, feeds: Sequence[Listed], feed: str | None) -> list[st
 def needs_of(app: App, row: Listed) -> Iterator[str]:
     """Yield what a person has to do about the feed, each with the next step."""
     name, now = row["feed"], app.clock.now()
+    if row["other_database"] is not None:
+        yield (
+            f"feed {name}: this database is not the one that it was pulled into; nothing is asked of the vendor. "
+            f"Restored from a backup: stp-etl gaps open --feed {name} --restored-from INSTANT --reason TEXT; nothing "
+            f"missing in it: stp-etl feeds adopt-database {name} --reason TEXT"
+        )
     if row["in_doubt_polls"]:
         yield f"feed {name}: {row['in_doubt_polls']} polls in doubt without a gap; the next start opens it: stp-etl run"
     if row["open_gaps"]:

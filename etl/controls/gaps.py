@@ -212,7 +212,7 @@ class Healer:
 
         Their pages may have been booked only after the doubt, and the lost one may have been as old.
         """
-        if gap.cause != GapCause.IN_DOUBT:
+        if gap.cause not in (GapCause.IN_DOUBT, GapCause.FAILOVER):
             return True
         with self._open_work() as work:
             oldest, booked = work.gaps.oldest_of(gap)

@@ -27,11 +27,13 @@ class ManualRequest(msgspec.Struct, frozen=True):
 
 
 def open_by_hand(work: UnitOfWork, feed_id: int, request: ManualRequest, at: datetime) -> tuple[int, bool]:
-    """Open the gap that the request asks for; return its number, and whether it is new.
+    """Open the gap that the request asks for, and wake the leader; return its number, and whether it is new.
 
     Raises OperatorError when the key was used for something else.
     """
     evidence = {"at": at.isoformat(), "by": request.operator, "reason": request.reason}
+    if request.key is not None:
+        work.gaps.lock_key(request.key)
     if request.key is not None and (known := work.gaps.find_request(request.key)) is not None:
         asked = Window.of(known["from_date"], known["to_date"])
         if known["feed_id"] != feed_id or asked != request.window:
@@ -44,6 +46,7 @@ def open_by_hand(work: UnitOfWork, feed_id: int, request: ManualRequest, at: dat
         feed_id, GapCause.OPERATOR, request.window, at=at, not_before=at, evidence=evidence, alone=True
     )
     work.gaps.change(gap_id, request_key=request.key)
+    work.requests.announce(feed_id)
     details = {"from": request.window.start.isoformat(), "to": request.window.last.isoformat(), "key": request.key}
     work.attention.record(
         Deed(at, request.operator, request.deed, request.reason, request.feed, f"gap {gap_id}", details)

@@ -20,6 +20,7 @@ from etl.errors import DatabaseAwayError
 from etl.jobs import Job, JobState
 from etl.pipeline.backoff import Pauses
 from etl.schedule import jobs_of
+from etl.store.notices import Listener
 
 HEARTBEAT_S = 1.0
 LONGEST_START_PAUSE_S = 30.0
@@ -48,7 +49,7 @@ class Daemon:
             return
         timetable = Timetable(jobs, app.clock, app.beats)
         watch = Watch(app.clock, app.beats, on_jump=timetable.begin_anew)
-        with self._booking_at_once(timetable):
+        with self._woken(timetable):
             timetable.start()
             log.info("daemon.started", feeds=[feed.name for feed in app.feeds()])
             self._work(timetable, watch)
@@ -124,13 +125,27 @@ class Daemon:
         return "; ".join([*stands, *troubles[:SAID_AT_ONCE]]) or "looks for its feeds"
 
     @contextmanager
-    def _booking_at_once(self, timetable: Timetable) -> Iterator[None]:
-        """Let what landed be booked without waiting for the interval."""
-        for feed in self._app.feeds():
-            feed.on_landed = partial(timetable.run_soon, f"book-{feed.name}")
+    def _woken(self, timetable: Timetable) -> Iterator[None]:
+        """Let what landed be booked, and what a command asks for be done, without waiting for the interval."""
+        feeds = {feed.feed_id: feed for feed in self._app.feeds()}
+        for feed in feeds.values():
+            feed.wake = partial(_run_soon, timetable, feed.name)
+
+        def on_request(feed_id: int) -> None:
+            if (feed := feeds.get(feed_id)) is not None and feed.leads:
+                feed.wake("serve")
+                feed.wake("heal")
+
+        listener = Listener(self._app.database, self._app.clock, on_request)
+        listener.start()
         yield
-        for feed in self._app.feeds():
-            feed.on_landed = lambda: None
+        listener.stop()
+        for feed in feeds.values():
+            feed.wake = lambda _job: None
+
+
+def _run_soon(timetable: Timetable, feed: str, job: str) -> None:
+    timetable.run_soon(f"{job}-{feed}")
 
 
 def _running(app: App) -> list[JobState]:

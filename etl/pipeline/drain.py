@@ -57,6 +57,8 @@ class Drained:
     tries: int = 0
     """Of landing what came; grows while the database is away, and shows that the drain is alive."""
     retry_after_s: float = 0.0
+    last: OpenPoll | None = None
+    """The last poll seen committed, perhaps of an earlier drain; one that is missing later was lost."""
 
     @property
     def proven_empty(self) -> bool:

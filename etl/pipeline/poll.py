@@ -76,7 +76,7 @@ class Poller:
 
         Raises VendorAwayError and VendorRefusedError (no session), DatabaseAwayError, FenceLostError.
         """
-        drained = self.drained = Drained()
+        drained = self.drained = Drained(last=self.drained.last)
         if self._stop.is_set() or self.resting_s > 0:
             return drained
         try:
@@ -84,6 +84,7 @@ class Poller:
             intent: Intent | None = self._open(0)
             tries = TRIES_UNSENT
             while intent is not None:
+                drained.last = intent.poll
                 answer = self._ask(intent)
                 tries = TRIES_UNSENT if answer.outcome is PollOutcome.PAGE else tries - 1
                 intent = self._settle(intent.poll, answer, drained, tries)
@@ -98,10 +99,10 @@ class Poller:
         if not self._lease.held:
             raise FenceLostError(f"feed {self._feed.name}: the lease is not ours; no poll is opened")
         self._end_left_open()
-        now = self._clock.now()
+        now, known = self._clock.now(), self.drained.last.poll_id if self.drained.last else 0
         first_doubt = trade_day(now) - timedelta(days=self._feed.history_days)
         wanted = OpenPoll(
-            self._feed.feed_id, 0, self._new_id(), self._lease.epoch, drain_id, now, first_doubt, self._page_size
+            self._feed.feed_id, known, self._new_id(), self._lease.epoch, drain_id, now, first_doubt, self._page_size
         )
         started = self._clock.monotonic()
         self._left_open = wanted, UNSENT
@@ -156,8 +157,7 @@ class Poller:
                 return self._open(poll.drain_id)
             case PollOutcome.NOT_SENT:
                 self._close(poll, answer)
-                again = answer.cause in UNSENT_AGAIN and tries > 0
-                return self._open(poll.drain_id) if again else None
+                return self._open(poll.drain_id) if answer.cause in UNSENT_AGAIN and tries > 0 else None
             case PollOutcome.IN_DOUBT:
                 self._close(poll, answer)
                 log.error(

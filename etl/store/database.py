@@ -34,6 +34,7 @@ REFUSED_WORDS = (
     "not permitted",
     "does not support SSL",
 )
+POOLERS_WORDS = ("unsupported startup parameter", "statement pooling mode")
 
 
 def translated(error: BaseException) -> EtlError:
@@ -47,6 +48,11 @@ def translated(error: BaseException) -> EtlError:
         return ContentRefusedError(f"the database refuses the content ({state or 'text'}): {sentence}")
     if state.startswith(AWAY_CLASSES) or state in AWAY_CODES:
         return DatabaseAwayError(f"the database does not take work now ({state}): {sentence}")
+    if any(word in sentence for word in POOLERS_WORDS):
+        return DatabaseRefusedError(
+            f"a pooler stands between us and Postgres ({sentence}); let database.url name Postgres itself, or a pool "
+            "with pool_mode = session that passes the connection's options on"
+        )
     lost = isinstance(error, OperationalError | InterfaceError | psycopg.OperationalError | PoolTimeoutError)
     broken = isinstance(error, DBAPIError) and error.connection_invalidated
     if lost and not state and (broken or not any(word in sentence for word in REFUSED_WORDS)):
@@ -94,6 +100,7 @@ class Database:
             ) from None
         if address.get_backend_name() != "postgresql":
             raise OperatorError("database.url must begin with postgresql://")
+        self.statement_timeout_s = statement_timeout_s
         self.url = address.set(drivername="postgresql+psycopg")
         self.engine: Engine = create_engine(
             self.url,

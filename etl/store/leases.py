@@ -17,6 +17,15 @@ PING_EVERY_S = 1.0
 TRUSTED_FOR_S = 3.0  # without a ping for longer, no poll is opened
 SERVER_ENDS_IT_AFTER = "4s"  # a hung leader loses the lock by itself
 
+HELD = text("""
+SELECT EXISTS (
+    SELECT FROM pg_locks
+    WHERE locktype = 'advisory' AND granted AND objsubid = 1
+      AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+      AND (classid::bigint << 32 | objid::bigint) = :key
+)
+""")
+
 
 class Lease:
     """The leadership of one feed, held by a connection of its own that a thread pings every second."""
@@ -42,6 +51,8 @@ class Lease:
         if self.held:
             return True
         self.leave()
+        if self._held_by_another():
+            return False
         with translating():
             connection = self._database.engine.connect()
             connection.detach()  # closed when we leave, never handed to anybody else
@@ -68,9 +79,16 @@ class Lease:
             try:
                 FeedRepository(connection).leave(self._feed_id, self.epoch)
                 connection.commit()
+                connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": self._lock_key})
+                connection.commit()
             except DBAPIError:
                 connection.invalidate()
             connection.close()
+
+    def _held_by_another(self) -> bool:
+        """Look without a connection of our own: a standby asks several times a second."""
+        with self._database.connect() as connection:
+            return bool(connection.execute(HELD, {"key": self._lock_key}).scalar_one())
 
     def _lock(self, connection: Connection) -> bool:
         connection.execute(text(f"SET idle_session_timeout = '{SERVER_ENDS_IT_AFTER}'"))

@@ -18,10 +18,12 @@ from etl.store.repositories.feeds import FeedRepository
 from etl.store.repositories.figures import FigureRepository
 from etl.store.repositories.gap_measures import GapMeasures
 from etl.store.repositories.gaps import GapRepository
+from etl.store.repositories.incarnations import IncarnationRepository
 from etl.store.repositories.lists import ListRepository
 from etl.store.repositories.originals import OriginalRepository
 from etl.store.repositories.polls import PollRepository
 from etl.store.repositories.rebooking import RebookRepository
+from etl.store.repositories.requests import RequestRepository
 from etl.store.repositories.retention import RetentionRepository
 from etl.store.repositories.sweeps import SweepRepository
 
@@ -68,6 +70,11 @@ class UnitOfWork:
         return SweepRepository(self._connection)
 
     @cached_property
+    def incarnations(self) -> IncarnationRepository:
+        """Which database this is, and which one each feed knows."""
+        return IncarnationRepository(self._connection)
+
+    @cached_property
     def attention(self) -> AttentionRepository:
         """Exception items, breaks, incidents, the audit log."""
         return AttentionRepository(self._connection)
@@ -106,6 +113,11 @@ class UnitOfWork:
     def rebooking(self) -> RebookRepository:
         """Which booked messages are to be read again."""
         return RebookRepository(self._connection)
+
+    @cached_property
+    def requests(self) -> RequestRepository:
+        """What commands want of the leader."""
+        return RequestRepository(self._connection)
 
     @contextmanager
     def savepoint(self) -> Iterator[None]:

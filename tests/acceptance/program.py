@@ -59,6 +59,13 @@ class Program:
             command, cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=timeout
         )
 
+    def start(self, *words: str) -> "subprocess.Popen[str]":
+        """Start a command, to be waited for."""
+        command = [sys.executable, "-m", "etl.cli.main", *words]
+        return subprocess.Popen(
+            command, cwd=self.folder, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+
     @contextmanager
     def daemon(self, **variables: str) -> Iterator["Daemon"]:
         """Run the daemon, with these variables in its environment, and end it at the latest when the block does."""

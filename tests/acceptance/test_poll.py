@@ -1,6 +1,7 @@
 """`stp-etl poll` as cron calls it: what it says, and its exit code."""
 
 import json
+import re
 
 import pytest
 
@@ -16,6 +17,7 @@ from tests.acceptance.program import (
     status_of,
     until,
 )
+from tests.databases import rows, value
 
 NOWHERE = "http://127.0.0.1:9"
 
@@ -157,19 +159,62 @@ def test_a_paused_feed_is_not_polled(play, program_for):
     assert program.call("poll").returncode == 0
 
 
-def test_while_a_daemon_leads_a_poll_stands_back(play, program_for):
+def test_while_a_daemon_leads_a_poll_is_done_by_it(play, program_for, database):
     sandbox = play(trades=10)
-    program = program_for(sandbox)
+    program = program_for(sandbox, poll_interval_s=3600)
     with program.daemon() as daemon:
         daemon.started()
-        until(lambda: daemon.events("lease.taken"), what="the lease")
+        until(lambda: len(booked(database)) == 10, what="the first drain")
+        sandbox.control.execute(7)
+
+        ended = program.call("poll", "--format", "json")
+
+        assert daemon.stop() == 0
+    (row,) = json.loads(ended.stdout)
+    assert (ended.returncode, row["outcome"], row["messages"], row["booked"]) == (0, "empty", 7, 7), ended.stderr
+    assert "leads it and is asked to poll (request 1)" in ended.stderr
+    assert booked(database) == handed_out(sandbox)
+    assert rows(database, "SELECT DISTINCT epoch FROM stp.poll") == [(1,)]
+    assert [each["kind"] for each in daemon.events("request.ended")] == ["poll"]
+
+
+def test_a_poll_that_the_leader_cannot_do_says_why(play, program_for, database):
+    sandbox = play(trades=5)
+    program = program_for(sandbox, poll_interval_s=3600, error_pause_min_s=60, error_pause_max_s=60)
+    sandbox.control.plan("503_after")
+    with program.daemon() as daemon:
+        daemon.started()
+        until(lambda: daemon.events("poll.in_doubt"), what="the doubt")
+        asked = len(sandbox.control.requests())
 
         ended = program.call("poll")
 
         assert daemon.stop() == 0
     assert ended.returncode == 1
-    assert "feed main: another instance leads it" in ended.stderr
-    assert "Traceback" not in ended.stderr
+    assert re.search(r"feed main: feed main rests for \d+ s more, after trouble", ended.stderr), ended.stderr
+    assert len(sandbox.control.requests()) == asked
+    assert rows(database, "SELECT state FROM stp.request") == [("failed",)]
+
+
+def test_a_poll_whose_leader_ends_is_done_by_the_command(play, program_for, database):
+    sandbox = play(trades=5)
+    program = program_for(sandbox)
+    assert program.call("poll").returncode == 0
+    sandbox.control.execute(3)
+    lock_key = value(database, "SELECT lock_key FROM stp.feed")
+
+    with database.connect() as connection:
+        connection.exec_driver_sql(f"SELECT pg_advisory_lock({lock_key})")
+        connection.commit()
+        asking = program.start("poll")
+        until(lambda: rows(database, "SELECT FROM stp.request"), what="the request")
+        connection.exec_driver_sql(f"SELECT pg_advisory_unlock({lock_key})")
+        connection.commit()
+        said, _ = asking.communicate(timeout=30)
+
+    assert asking.returncode == 0, said
+    assert rows(database, "SELECT state FROM stp.request") == [("withdrawn",)]
+    assert booked(database) == handed_out(sandbox)
 
 
 def test_without_a_feed_there_is_nothing_to_poll(tmp_path, database_url):

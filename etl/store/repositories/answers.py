@@ -7,9 +7,10 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, bindparam, delete, select, tuple_, update
+from sqlalchemy import Connection, bindparam, delete, func, select, tuple_, update
 
 from etl.store.copying import NOTHING, cell, copy_lines, digest
+from etl.store.repositories.polls import OpenPoll
 from etl.store.rows.poll import MESSAGES_A_POLL, AnswerRow, MessageRow, PollRow, UnbookedRow
 
 
@@ -152,6 +153,15 @@ class AnswerRepository:
         statement = select(*_LANDED).where(tuple_(AnswerRow.poll_id, AnswerRow.opened_at).in_(keys))
         rows = self._connection.execute(statement)
         return {r[0]: LandedAnswer(r[0], r[1], r[2], polls[r[0]][1], *r[3:]) for r in rows}
+
+    def outcomes_of_drain(self, last: OpenPoll) -> dict[str, int]:
+        """Return how many messages of the drain that ended with this poll came to each state."""
+        statement = select(MessageRow.state, func.count()).where(
+            MessageRow.feed_id == last.feed_id,
+            MessageRow.poll_id.between(last.drain_id, last.poll_id),
+            MessageRow.opened_at >= select(PollRow.opened_at).where(PollRow.id == last.drain_id).scalar_subquery(),
+        )
+        return {row[0]: row[1] for row in self._connection.execute(statement.group_by(MessageRow.state))}
 
     def messages_of(self, feed_id: int, answer: LandedAnswer) -> list[MessageRecord]:
         """Return what became of each message of an answer, in its order."""

@@ -40,7 +40,14 @@ LEG_COLUMNS = (
 _version_values = attrgetter(*VERSION_FIELDS, "attributes", "attributes_omitted", "flags")
 _leg_values = attrgetter(*LEG_FIELDS)
 
-NUMBER_CHANGES = text("UPDATE stp.change_counter SET change_seq = change_seq + :count RETURNING change_seq")
+# After a failover, or in a restored copy, some of the numbers issued before may have been lost with their commits:
+# then the counter jumps above any of them, so that a reader who has seen those misses nothing (design.md §5).
+NUMBER_CHANGES = text("""
+UPDATE stp.change_counter SET
+    change_seq = change_seq + :count + CASE WHEN incarnation <> here THEN 1000000000 ELSE 0 END, incarnation = here
+FROM stp.incarnation() AS here
+RETURNING change_seq
+""")
 # In the transaction that holds the counter's lock: NOTIFY takes a lock of the whole cluster at commit, and whoever else
 # would wait for that one waits for the counter already. Landing never notifies, so it never waits.
 SAY_SO = text("SELECT pg_notify('stp_trade_change', CAST(:last AS text))")

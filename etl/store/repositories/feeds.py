@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from datetime import datetime
 
 import msgspec
-from sqlalchemy import Connection, func, insert, select, text, update
+from sqlalchemy import Connection, func, insert, select, text, true, tuple_, update
 from sqlalchemy.dialects import postgresql
 
 from etl.config.alert_kinds import AlertKind
 from etl.errors import FenceLostError, OperatorError
 from etl.store.repositories.alerts import Alert, AlertRepository
 from etl.store.rows.feed import BookerRow, FeedRow, KnownFieldRow, LeaseRow
+from etl.store.rows.poll import CurrentPollRow
 
 
 class Identity(msgspec.Struct, frozen=True):
@@ -64,7 +65,8 @@ class FeedRepository:
             if known_name == name:
                 raise OperatorError(
                     f"feed {name}: the database knows it as user {known[2]} of {known[1]} at {known[0]}, the settings "
-                    f"say user {wanted[2]} of {wanted[1]} at {wanted[0]}; use another name for another feed"
+                    f"say user {wanted[2]} of {wanted[1]} at {wanted[0]}; use another name for another feed, or, "
+                    f"where it is the same one that moved: stp-etl feeds rebind {name} --reason TEXT"
                 )
             if tuple(known) == wanted:
                 raise OperatorError(f"feed {name}: the database knows this user at this address as feed {known_name}")
@@ -81,6 +83,32 @@ class FeedRepository:
         self._connection.execute(insert(LeaseRow).values(feed_id=made, epoch=0))
         self._connection.execute(insert(BookerRow).values(feed_id=made, conflicts=0, enriched=0))
         return int(made)
+
+    def identity(self, feed_id: int) -> Identity:
+        """Return what the database knows the feed as."""
+        columns = (FeedRow.base_url, FeedRow.organisation, FeedRow.user_name)
+        return Identity(*self._connection.execute(select(*columns).where(FeedRow.id == feed_id)).one())
+
+    def rebind(self, feed_id: int, identity: Identity) -> None:
+        """Let the feed be another download user or address from now on. That queue was never proven empty.
+
+        Raises OperatorError while an instance leads the feed, and where another feed is that user.
+        """
+        locked = select(FeedRow.lock_key).where(FeedRow.id == feed_id).scalar_subquery()
+        if not self._connection.execute(select(func.pg_try_advisory_xact_lock(locked))).scalar_one():
+            raise OperatorError(f"{self.leader(feed_id) or 'an instance'} leads the feed; stop it first")
+        wanted = (identity.base_url, identity.organisation, identity.user_name)
+        statement = select(FeedRow.name).where(
+            FeedRow.id != feed_id, tuple_(FeedRow.base_url, FeedRow.organisation, FeedRow.user_name) == wanted
+        )
+        if (taken := self._connection.execute(statement).scalar_one_or_none()) is not None:
+            raise OperatorError(f"the database knows user {wanted[2]} of {wanted[1]} at {wanted[0]} as feed {taken}")
+        values = {
+            "base_url": wanted[0], "organisation": wanted[1], "user_name": wanted[2], "lock_key": identity.lock_key,
+        }  # fmt: skip
+        self._connection.execute(update(FeedRow).where(FeedRow.id == feed_id).values(values))
+        never = update(CurrentPollRow).where(CurrentPollRow.feed_id == feed_id)
+        self._connection.execute(never.values(last_empty_at=None))
 
     def say_unconfirmed(self, feed_id: int, assumptions: Sequence[str]) -> None:
         """Keep which assumptions about the vendor nobody has settled, for `reporting.feed_status`."""
@@ -121,7 +149,7 @@ class FeedRepository:
         statement = (
             update(LeaseRow)
             .where(LeaseRow.feed_id == feed_id)
-            .values(epoch=LeaseRow.epoch + 1, holder=holder, taken_at=at)
+            .values(epoch=LeaseRow.epoch + 1, holder=holder, taken_at=at, timeline=func.stp.timeline())
             .returning(LeaseRow.epoch)
         )
         epoch = int(self._connection.execute(statement).scalar_one())
@@ -135,11 +163,12 @@ class FeedRepository:
     def hold_fence(self, feed_id: int, epoch: int) -> None:
         """Keep every other instance from taking the feed over until the transaction ends.
 
-        Raises FenceLostError when one has done so already.
+        Raises FenceLostError when one has done so already, or when the database failed over since we did.
         """
-        statement = select(LeaseRow.epoch).where(LeaseRow.feed_id == feed_id, LeaseRow.epoch == epoch)
+        same = func.coalesce(LeaseRow.timeline == func.stp.timeline(), true())
+        statement = select(LeaseRow.epoch).where(LeaseRow.feed_id == feed_id, LeaseRow.epoch == epoch, same)
         if self._connection.execute(statement.with_for_update(read=True)).one_or_none() is None:
-            raise FenceLostError("another instance leads this feed now")
+            raise FenceLostError("another instance leads this feed now, or the database failed over")
 
     def leader(self, feed_id: int) -> str | None:
         """Return who leads the feed, or None."""

@@ -120,6 +120,12 @@ class GapRepository:
         row = self._connection.execute(select(GapRow).where(GapRow.request_key == key)).mappings().one_or_none()
         return None if row is None else dict(row)
 
+    def lock_key(self, key: str) -> None:
+        """Let nobody else look for or use this key of a request until the transaction ends."""
+        self._connection.execute(
+            text("SELECT pg_advisory_xact_lock(hashtext('stp.request'), hashtext(:k))"), {"k": key}
+        )
+
     def seen_unreadable(self, feed_id: int, sha256: str, since: datetime) -> bool:
         """Return whether the same unreadable bytes opened a gap that a resend was asked for and did not heal."""
         statement = (
@@ -209,6 +215,13 @@ class GapRepository:
         """End the resend under way for a gap that a person closed."""
         statement = update(ResendRow).where(ResendRow.gap_id == gap_id, ResendRow.state.in_(IN_FLIGHT))
         self._connection.execute(statement.values(state=ResendState.SHORT, ended_at=at, detail=detail))
+
+    def break_off(self, feed_id: int, *, at: datetime, not_before: datetime, why: str) -> None:
+        """End the resend under way, what came of it may be lost, and let its days be asked for again."""
+        resend = self.in_flight(feed_id)
+        if resend is not None:
+            self.change_resend(resend.id, state=ResendState.SHORT, ended_at=at, detail=why)
+            self.change(resend.gap_id, state=GapState.WAITING, not_before=not_before, doubted_at=at, why=why)
 
     def requests_since(self, feed_id: int, since: datetime) -> int:
         """Return how many resends were asked for since then, for the budget."""

@@ -56,7 +56,7 @@ CONDITIONS: Mapping[str, str] = MappingProxyType(
 
 FEEDS = """
 SELECT s.*, f.base_url, f.organisation, f.user_name, f.first_seen_at, f.paused_at, f.paused_until, f.paused_by,
-    f.paused_reason, f.second_consumer_since, b.held_at, b.held_reason
+    f.paused_reason, f.second_consumer_since, b.held_at, b.held_reason, f.other_database
 FROM reporting.feed_status s JOIN stp.feed f ON f.name = s.feed JOIN stp.booker b ON b.feed_id = f.id
 """
 IN_DOUBT = """

@@ -12,8 +12,13 @@ from etl.domain.text import storable
 from etl.errors import DatabaseRefusedError
 from etl.store.rows.poll import CurrentPollRow
 
-FENCE = "fence AS (SELECT FROM stp.lease WHERE feed_id = :feed_id AND epoch = :epoch FOR SHARE)"
-"""Holds the lease row to the end of the transaction; empty when another instance has taken over (design.md §5)."""
+FENCE = """
+fence AS (
+    SELECT FROM stp.lease
+    WHERE feed_id = :feed_id AND epoch = :epoch AND coalesce(timeline = stp.timeline(), true) FOR SHARE
+)"""
+"""Holds the lease row to the end of the transaction; empty when another instance has taken over, or when the database
+failed over since the lease was taken (design.md §5)."""
 
 LEDGER = (
     "INSERT INTO stp.poll (id, feed_id, request_id, epoch, drain_id, opened_at, closed_at, doubt_from, max_count,"
@@ -30,7 +35,7 @@ ON CONFLICT (feed_id) DO UPDATE SET
     drain_id = coalesce(:drain_id, excluded.poll_id), opened_at = excluded.opened_at,
     doubt_from = coalesce(stp.trade_day(c.last_empty_at), excluded.doubt_from), max_count = excluded.max_count,
     outcome = NULL, cause = NULL, closed_at = NULL
-WHERE c.outcome IS NOT NULL
+WHERE c.outcome IS NOT NULL AND c.poll_id >= :known
 RETURNING poll_id, drain_id, doubt_from
 """)
 
@@ -148,14 +153,16 @@ class PollRepository:
     def open(self, poll: OpenPoll) -> OpenPoll | None:
         """Write the intent; return the poll with its number, or None where the fence did not hold.
 
-        `poll.poll_id` is not read; `poll.drain_id` 0 begins a drain; `poll.doubt_from` counts only until the queue
-        was proven empty once.
+        `poll.poll_id` is the last one that we saw committed: where the database knows only older ones, it lost commits,
+        and nothing is opened. `poll.drain_id` 0 begins a drain; `poll.doubt_from` counts only until the queue was
+        proven empty once.
         """
         found = self._connection.execute(
             OPEN,
             {
                 "feed_id": poll.feed_id, "epoch": poll.epoch, "request_id": poll.request_id, "at": poll.opened_at,
                 "first_doubt": poll.doubt_from, "max_count": poll.max_count, "drain_id": poll.drain_id or None,
+                "known": poll.poll_id,
             },
         ).one_or_none()  # fmt: skip
         if found is None:

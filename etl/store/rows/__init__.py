@@ -1,5 +1,5 @@
 """The tables, one file per subject; importing this module makes `Row.metadata` complete."""
 
-from etl.store.rows import alert, attention, breaks, feed, gap, poll, reconciliation, trade
+from etl.store.rows import alert, attention, breaks, feed, gap, poll, reconciliation, request, trade
 
-__all__ = ["alert", "attention", "breaks", "feed", "gap", "poll", "reconciliation", "trade"]
+__all__ = ["alert", "attention", "breaks", "feed", "gap", "poll", "reconciliation", "request", "trade"]

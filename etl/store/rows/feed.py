@@ -25,6 +25,9 @@ class FeedRow(Row):
     first_seen_at: Mapped[datetime]
     system_identifier: Mapped[str | None] = mapped_column(comment="Of the database that this feed was last pulled into")
     timeline: Mapped[int | None] = mapped_column(comment="Of that database; a new one means a failover")
+    other_database: Mapped[str | None] = mapped_column(
+        comment="System identifier that was met and that nobody has adopted: no polling"
+    )
     unconfirmed_assumptions: Mapped[list[str]] = mapped_column(
         comment="A1 to A24 that nobody has settled with the vendor"
     )
@@ -46,6 +49,7 @@ class LeaseRow(Row):
     epoch: Mapped[int] = mapped_column(BigInteger, comment="Raised by every takeover")
     holder: Mapped[str | None] = mapped_column(comment="Host and process of the leader")
     taken_at: Mapped[datetime | None]
+    timeline: Mapped[int | None] = mapped_column(comment="Of the database when it was taken: a fence too")
 
 
 class BookerRow(Row):

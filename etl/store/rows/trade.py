@@ -132,3 +132,4 @@ class ChangeCounterRow(Row):
 
     id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     change_seq: Mapped[int] = mapped_column(BigInteger)
+    incarnation: Mapped[str | None] = mapped_column(comment="System identifier and timeline of the last number")

@@ -1,0 +1,93 @@
+"""What operators' commands ask of the instance that leads a feed: rows, and the notice that wakes it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection, insert, select, text, update
+
+from etl.domain.text import storable
+from etl.store.rows.request import RequestRow
+
+CHANNEL = "stp_request"
+# Also what a leader before us had begun: whoever asked still waits.
+TAKE = text("""
+UPDATE stp.request SET state = 'running', epoch = :epoch, started_at = :at
+WHERE id = (
+    SELECT id FROM stp.request
+    WHERE feed_id = :feed_id AND kind = ANY (:kinds) AND (state = 'requested' OR state = 'running' AND epoch < :epoch)
+    ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED
+)
+RETURNING id
+""")
+
+
+class Request(msgspec.Struct, frozen=True):
+    """One thing that a command wants done, and what came of it; see RequestRow."""
+
+    id: int
+    feed_id: int
+    kind: str
+    arguments: Mapping[str, Any]
+    requested_by: str
+    reason: str | None
+    requested_at: datetime
+    state: str
+    result: Mapping[str, Any] | None
+    error: str | None
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing more will come of it."""
+        return self.state not in ("requested", "running")
+
+
+class RequestRepository:
+    """The requests of all feeds."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def make(
+        self, feed_id: int, kind: str, arguments: Mapping[str, Any], *, by: str, reason: str | None, at: datetime
+    ) -> int:  # fmt: skip
+        """Write down what is wanted and wake the leader; return its number."""
+        values = {
+            "feed_id": feed_id, "kind": kind, "arguments": dict(arguments), "requested_by": by, "reason": reason,
+            "requested_at": at, "state": "requested",
+        }  # fmt: skip
+        self.announce(feed_id)
+        return int(self._connection.execute(insert(RequestRow).values(values).returning(RequestRow.id)).scalar_one())
+
+    def announce(self, feed_id: int) -> None:
+        """Wake the leader when this commits. It takes a lock of the whole cluster: never in a landing commit."""
+        self._connection.execute(text("SELECT pg_notify(:channel, :id)"), {"channel": CHANNEL, "id": str(feed_id)})
+
+    def take(self, feed_id: int, kinds: list[str], *, epoch: int, at: datetime) -> Request | None:
+        """Begin the oldest request of these kinds; None where there is none. The caller holds the fence."""
+        values = {"feed_id": feed_id, "kinds": kinds, "epoch": epoch, "at": at}
+        number = self._connection.execute(TAKE, values).scalar_one_or_none()
+        return None if number is None else self.get(number)
+
+    def end(
+        self, request_id: int, *, epoch: int, at: datetime, result: Mapping[str, Any] | None, error: str | None
+    ) -> None:  # fmt: skip
+        """Write what came of a request, where it is still ours."""
+        values = {
+            "state": "failed" if result is None else "done", "ended_at": at, "result": result, "error": storable(error),
+        }  # fmt: skip
+        ours = update(RequestRow).where(RequestRow.id == request_id, RequestRow.epoch == epoch)
+        self._connection.execute(ours.where(RequestRow.state == "running").values(values))
+
+    def withdraw(self, request_id: int, at: datetime) -> bool:
+        """Take back a request that is not over; return whether that came in time."""
+        mine = update(RequestRow).where(RequestRow.id == request_id, RequestRow.state.in_(("requested", "running")))
+        return self._connection.execute(mine.values(state="withdrawn", ended_at=at)).rowcount > 0
+
+    def get(self, request_id: int) -> Request:
+        """Return a request as it stands."""
+        columns = [getattr(RequestRow, name) for name in Request.__struct_fields__]
+        return Request(*self._connection.execute(select(*columns).where(RequestRow.id == request_id)).one())
