@@ -2,6 +2,7 @@
 
 PYTHON ?= python3
 VENV   := .venv
+PEERS  := .venv-peers
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 PIP    := $(BIN)/python -m pip --quiet --quiet --disable-pip-version-check
@@ -13,10 +14,10 @@ PIP_COMPILE := $(PLAIN_PIP) CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compil
 	--allow-unsafe --strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench crash contract lock venv clean
+.PHONY: help demo test lint bench bench-peers crash contract lock venv clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 demo: venv ## the whole product on this machine: embedded Postgres, the vendor's sandbox, proof at the end
 	@$(BIN)/stp-etl demo $(ARGS)
@@ -31,6 +32,15 @@ lint: venv ## style, format and types
 
 bench: venv ## benchmarks; ARGS go to them
 	@$(BIN)/python -m tests.benchmarks $(ARGS)
+
+bench-peers: venv $(PEERS)/.installed ## beside dlt, Singer and an ORM loop: speed, and what a kill loses; ARGS go to it
+	@$(BIN)/python -m tests.benchmarks.peers $(PEERS) $(ARGS)
+
+$(PEERS)/.installed: tests/benchmarks/peers.txt
+	@echo "making $(PEERS) with the programs to compare with; this takes a minute"
+	@$(PYTHON) -m venv --clear $(PEERS)
+	@$(PEERS)/bin/python -m pip --quiet --disable-pip-version-check install --requirement tests/benchmarks/peers.txt
+	@touch $@
 
 crash: venv ## kill the daemon at random instants, heal, count what is lost: make crash RUNS=50 SEED=1
 	@$(BIN)/python -m tests.simulation.crash --runs $(or $(RUNS),50) --seed $(or $(SEED),1)
@@ -57,5 +67,5 @@ $(STAMP): requirements.lock pyproject.toml
 	@touch $@
 
 clean: ## remove .venv, caches and built files; var/ stays
-	@rm -rf $(VENV) build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	@rm -rf $(VENV) $(PEERS) build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
