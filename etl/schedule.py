@@ -11,8 +11,11 @@ import structlog
 from etl import metrics
 from etl.app import App, FeedRuntime
 from etl.controls.requests import Deed, Requests
+from etl.domain.calendar import business_days_before, market_is_open
 from etl.errors import BookingHeldError, EtlError, OperatorError, OtherDatabaseError, VendorAwayError
 from etl.jobs import Job
+from etl.ops.notify import Notifier, target_of
+from etl.ops.watch import Watchman
 from etl.pipeline.backoff import Pauses
 from etl.pipeline.book import Booker
 from etl.store.repositories.requests import Request
@@ -24,6 +27,9 @@ HEAL_EVERY_S = 1.0
 GAUGES_EVERY_S = 5.0
 LEAD_EVERY_S = 0.5
 SERVE_EVERY_S = 1.0  # a notice comes sooner
+WATCH_EVERY_S = 15.0
+ALERTS_EVERY_S = 5.0
+SILENT_POLLS = 3  # missed ones in a row, where polls are rarer than ops.stale_after_s
 
 log = structlog.get_logger()
 
@@ -34,6 +40,8 @@ def jobs_of(app: App) -> list[Job]:
     jobs = [
         Job("partitions", PARTITIONS_EVERY_S, lambda: _make_partitions(app), deadline_s=deadline_s),
         Job("gauges", GAUGES_EVERY_S, app.gauges, deadline_s=deadline_s),
+        Job("watch", WATCH_EVERY_S, _watchman(app), deadline_s=deadline_s),
+        Job("alerts", ALERTS_EVERY_S, _notifier(app), deadline_s=deadline_s),
     ]
     for feed in app.feeds():
         jobs += _jobs_of(app, feed)
@@ -213,6 +221,25 @@ class BookJob:
             raise
         self._pauses.none()
         return counts
+
+
+def _watchman(app: App) -> Watchman:
+    def stale_after_s() -> Mapping[str, float]:
+        least = app.settings.ops.stale_after_s
+        return {name: max(least, SILENT_POLLS * feed.poll_interval_s) for name, feed in app.settings.feeds.items()}
+
+    return Watchman(
+        app.open_work, app.clock, app.beats, stale_after_s=stale_after_s, market_is_open=market_is_open,
+        aged_before=lambda now: business_days_before(now, app.settings.alerts.break_age_days),
+    )  # fmt: skip
+
+
+def _notifier(app: App) -> Notifier:
+    given = app.settings.alerts
+    return Notifier(
+        app.open_work, app.clock, app.stop, target=target_of(given), wanted=given.wanted,
+        give_up_after_s=given.give_up_after_s, retention_days=given.retention_days,
+    )  # fmt: skip
 
 
 def _make_partitions(app: App) -> Mapping[str, int]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from etl.config import FeedSettings
-from etl.config.model import ASSUMPTIONS, BookingSettings, ReconciliationSettings
+from etl.config.model import BookingSettings, ReconciliationSettings
+from etl.config.values import ASSUMPTIONS
 from etl.controls.resend import HealedFeed
 from etl.domain.fields import Reading
 from etl.domain.sweeps import SweepTimes

@@ -40,6 +40,7 @@ NOUNS: Mapping[str, str] = MappingProxyType(
         "exceptions": "etl.cli.exceptions",
         "incidents": "etl.cli.incidents",
         "feeds": "etl.cli.feeds",
+        "alerts": "etl.cli.alerts",
         "audit": "etl.cli.audit",
         "reporting": "etl.cli.reporting",
         "publish": "etl.cli.publish",

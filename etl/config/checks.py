@@ -9,9 +9,9 @@ from pathlib import Path
 
 from etl.config.faults import SECRET_KEYS, Fault, shown, unknown
 from etl.config.faults import Path as KeyPath
-from etl.config.model import sound_base_url
 from etl.config.secret import Secret, secret_in, why_unreadable
 from etl.config.sources import Raw, Table, variable_part
+from etl.config.values import sound_base_url
 
 FEED_NAME = re.compile(r"[A-Za-z0-9](?:_?[A-Za-z0-9-]){0,39}")
 NEEDED_BY = {"token": "password", "hmac": "secret"}
@@ -22,7 +22,7 @@ PLAIN_FILES = ("ca_file", "client_cert_file", "client_key_file")
 
 def sections(raw: Raw) -> Iterator[tuple[KeyPath, Table]]:
     """Yield every table that can hold a secret or a file, with its path."""
-    for section in ("database", "publish"):
+    for section in ("database", "publish", "alerts"):
         if isinstance(table := raw.tables.get(section), dict):
             yield (section,), table
     yield from feeds(raw)
@@ -82,6 +82,10 @@ def contradictions_in(raw: Raw) -> Iterator[Fault]:
             yield Fault(path, f"has the same base_url, org and user as feeds.{other}; a queue has one reader only")
         yield from faults_of_feed(path, feed)
         yield from faults_of_deadline(raw, path, feed)
+    alerts = raw.tables.get("alerts")
+    given = alerts.get("ca_file") if isinstance(alerts, dict) else None
+    if isinstance(given, str) and given and (why := fault_of_file(Path(given))):
+        yield Fault(("alerts", "ca_file"), why, shown((), given))
     times = raw.tables.get("reconciliation")
     if isinstance(times, dict) and (quiet := times.get("quiet_from", "18:00")) == times.get("quiet_until", "23:00"):
         yield Fault(("reconciliation", "quiet_until"), "must differ from quiet_from", shown((), quiet))

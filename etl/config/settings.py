@@ -13,6 +13,7 @@ from types import MappingProxyType
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
+from etl.config.alerts import AlertSettings
 from etl.config.checks import contradictions_in, open_secret_files, unknown_aliases, warnings_about
 from etl.config.faults import Fault, dotted, fault_from
 from etl.config.faults import Path as KeyPath
@@ -24,11 +25,11 @@ from etl.config.model import (
     PublishSettings,
     ReconciliationSettings,
     RetentionSettings,
-    Section,
     Tables,
 )
 from etl.config.secret import MASK, Secret, without_credentials
 from etl.config.sources import Raw, read
+from etl.config.values import Section
 from etl.errors import ConfigError
 
 DEFAULT = "default"
@@ -61,6 +62,7 @@ class Settings:
     publish: PublishSettings
     ops: OpsSettings
     retention: RetentionSettings
+    alerts: AlertSettings
     source: Source
     origins: Mapping[str, str]
     warnings: tuple[str, ...] = ()
@@ -156,6 +158,7 @@ def frozen(tables: Tables, raw: Raw, warnings: tuple[str, ...]) -> Settings:
         publish=tables.publish,
         ops=tables.ops,
         retention=tables.retention,
+        alerts=tables.alerts,
         source=Source(raw.file, tuple(raw.variables)),
         origins=MappingProxyType(origins_of(tables, raw)),
         warnings=warnings,
@@ -172,6 +175,7 @@ def keys_of(settings: Settings | Tables) -> Iterator[tuple[KeyPath, object]]:
         (("publish",), settings.publish),
         (("ops",), settings.ops),
         (("retention",), settings.retention),
+        (("alerts",), settings.alerts),
     ]
     for path, section in sections:
         yield from (((*path, key), getattr(section, key)) for key in type(section).model_fields)
@@ -203,10 +207,10 @@ def about_a_secret(path: KeyPath) -> bool:
 
 
 def showable(path: KeyPath, value: object) -> object:
-    """Return the value with secrets masked: of an address only the password, of all else everything."""
+    """Return the value with secrets masked: of a database's address only the password, of all else everything."""
     match value:
         case Secret():
-            return without_credentials(value.reveal()) if path[-1] == "url" else MASK
+            return without_credentials(value.reveal()) if path[-1] == "url" and path[0] != "alerts" else MASK
         case str():
             return without_credentials(value)
         case _:

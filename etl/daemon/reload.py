@@ -13,7 +13,7 @@ import structlog
 from etl import log as log_lines
 from etl.app import App
 from etl.config import Settings
-from etl.config.model import Section
+from etl.config.values import Section
 from etl.errors import ConfigError
 
 LIVE_OF_A_FEED = frozenset(

@@ -24,3 +24,11 @@ def market_is_open(instant: datetime) -> bool:
     Market custom, as above.
     """
     return trade_day(instant).weekday() < SATURDAY
+
+
+def business_days_before(instant: datetime, days: int) -> datetime:
+    """Return the instant so many business days (Monday to Friday, UTC) earlier, at the same time of day."""
+    while days > 0:
+        instant -= timedelta(days=1)
+        days -= instant.weekday() < SATURDAY
+    return instant

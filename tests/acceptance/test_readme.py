@@ -13,7 +13,7 @@ import typer.main
 
 from etl.cli.main import app
 from etl.config import load
-from etl.config.model import ASSUMPTIONS
+from etl.config.values import ASSUMPTIONS
 from etl.domain.fields import CANONICAL_NAMES
 from tests.acceptance.program import ROOT, Program, until
 from tests.databases import folder

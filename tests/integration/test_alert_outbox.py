@@ -134,7 +134,7 @@ def test_what_nobody_wants_or_what_is_too_old_is_dropped_and_forgotten_in_the_en
 
     assert kept(database, "kind, state, last_error") == [
         ("feed.stale", "dropped", None),
-        ("drift.new_field", "dropped", "not in alerts.kinds"),
+        ("drift.new_field", "dropped", "not wanted"),
     ]
     with open_work() as work:
         assert work.alerts.forget(START) == 0

@@ -14,7 +14,7 @@ from tests.clocks import START, FakeClock
 
 def feed(state="polling", age_s=10.0):
     at = START - timedelta(seconds=age_s)
-    return FeedFigures("main", state, "host:1", at, at, 0, 0)
+    return FeedFigures(1, "main", state, "host:1", at, at, 0, 0)
 
 
 class Daemon:
@@ -80,7 +80,7 @@ def test_jobs_that_nobody_begins_any_more_are_a_stuck_scheduler():
         (feed(), False, True, "standby; polling; the vendor's last good answer came 10 s ago"),
         (feed(age_s=61), True, False, "leads; polling; the vendor's last good answer came 61 s ago"),
         (feed("paused", 9999), True, True, "leads; paused; the vendor's last good answer came 9999 s ago"),
-        (FeedFigures("main", "never_polled", None, None, None, 0, 0), True, False,
+        (FeedFigures(1, "main", "never_polled", None, None, None, 0, 0), True, False,
          "leads; never_polled; the vendor never gave a good answer"),
         (None, False, False, "standby; not looked at yet"),
     ],

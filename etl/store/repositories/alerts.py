@@ -6,7 +6,6 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any
-from uuid import UUID
 
 import msgspec
 import structlog
@@ -47,7 +46,7 @@ class ClaimedAlert(msgspec.Struct, frozen=True):
     """An alert that is ours to send, until another may take it for lost."""
 
     id: int
-    alert_id: UUID
+    alert_id: str
     kind: str
     feed: str | None
     at: datetime
@@ -113,7 +112,7 @@ class AlertRepository:
         columns = [getattr(AlertRow, name) for name in ClaimedAlert.__struct_fields__ if name != "feed"]
         statement = select(*columns, FeedRow.name.label("feed")).outerjoin(FeedRow, FeedRow.id == AlertRow.feed_id)
         row = self._connection.execute(statement.where(AlertRow.id == number)).mappings().one()
-        return ClaimedAlert(**row)
+        return ClaimedAlert(**{**row, "alert_id": str(row["alert_id"])})
 
     def sent(self, alert: ClaimedAlert, at: datetime) -> None:
         """Note that the receiver has it."""
@@ -124,10 +123,10 @@ class AlertRepository:
         self._end(alert.id, not_before=again_at, last_error=storable(error[:LONGEST_ERROR]))
 
     def drop(self, kinds: Collection[str], *, older_than: datetime, at: datetime) -> tuple[int, int]:
-        """Give up what nobody wants to hear, and what waits since long ago; return how many of each."""
+        """Give up what is of no wanted kind, and what waits since long ago; return how many of each."""
         waiting = update(AlertRow).where(AlertRow.state == "waiting")
         reason = {"state": "dropped", "ended_at": at}
-        unwanted = waiting.where(AlertRow.kind.not_in(kinds)).values(**reason, last_error="not in alerts.kinds")
+        unwanted = waiting.where(AlertRow.kind.not_in(kinds)).values(**reason, last_error="not wanted")
         old = waiting.where(AlertRow.at < older_than).values(reason)
         return self._connection.execute(unwanted).rowcount, self._connection.execute(old).rowcount
 

@@ -9,8 +9,9 @@ from sqlalchemy import Connection, text
 
 COUNTED_UP_TO = 1000
 FEEDS = text("""
-SELECT feed, state, leader, last_empty_at, greatest(last_empty_at, last_trade_at) AS last_good_at, landed_unbooked,
-    open_exceptions FROM reporting.feed_status
+SELECT f.id AS feed_id, s.feed, s.state, s.leader, s.last_empty_at,
+    greatest(s.last_empty_at, s.last_trade_at) AS last_good_at, s.landed_unbooked, s.open_exceptions, f.paused_until
+FROM reporting.feed_status s JOIN stp.feed f ON f.name = s.feed
 """)
 GAPS = text("""
 SELECT f.name, g.state, count(*) FROM stp.gap g JOIN stp.feed f ON f.id = g.feed_id
@@ -22,6 +23,10 @@ BREAKS = text("""
 SELECT f.name, b.kind, b.state, count(*) FROM stp.recon_break b JOIN stp.feed f ON f.id = b.feed_id
 WHERE b.state IN ('open', 'investigating', 'accepted') GROUP BY f.name, b.kind, b.state
 """)
+AGED = text("""
+SELECT feed_id, count(*) FROM stp.recon_break
+WHERE state IN ('open', 'investigating') AND opened_at < :before GROUP BY feed_id
+""")
 DEFAULTS = text(f"""
 SELECT (SELECT count(*) FROM (SELECT FROM stp.answer_default LIMIT {COUNTED_UP_TO}) AS a) AS answer,
     (SELECT count(*) FROM (SELECT FROM stp.message_default LIMIT {COUNTED_UP_TO}) AS m) AS message
@@ -31,6 +36,7 @@ SELECT (SELECT count(*) FROM (SELECT FROM stp.answer_default LIMIT {COUNTED_UP_T
 class FeedFigures(msgspec.Struct, frozen=True):
     """How a feed stands. `last_good_at` is the last answer with trades, or the last proof that there are none."""
 
+    feed_id: int
     feed: str
     state: str
     leader: str | None
@@ -38,6 +44,7 @@ class FeedFigures(msgspec.Struct, frozen=True):
     last_good_at: datetime | None
     landed_unbooked: int
     open_exceptions: int
+    paused_until: datetime | None = None
 
 
 class Figures(msgspec.Struct, frozen=True):
@@ -66,3 +73,7 @@ class FigureRepository:
             dict(run(DEFAULTS).mappings().one()),
             int(run(text("SELECT count(*) FROM stp.alert WHERE state = 'waiting'")).scalar_one()),
         )
+
+    def breaks_open_since(self, before: datetime) -> dict[int, int]:
+        """Return how many breaks of each feed were opened before then and are not over."""
+        return {row[0]: row[1] for row in self._connection.execute(AGED, {"before": before})}
