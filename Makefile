@@ -14,7 +14,7 @@ PIP_COMPILE := $(PLAIN_PIP) CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compil
 	--allow-unsafe --strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench bench-peers crash contract lock venv clean
+.PHONY: help demo test lint bench bench-peers crash drill contract lock venv clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -47,6 +47,9 @@ crash: venv ## kill the daemon at random instants, heal, count what is lost: mak
 
 contract: venv ## deploy/REPORTING.md and the list of reporting columns anew, after a column was added
 	@$(BIN)/python -m tests.reporting_page
+
+drill: venv ## end the daemon by SIGTERM at random instants, twice in a row, with the database away: make drill RUNS=50 SEED=1
+	@$(BIN)/python -m tests.simulation.drill --runs $(or $(RUNS),50) --seed $(or $(SEED),1)
 
 lock: venv ## write both lock files anew from pyproject.toml; ARGS="--upgrade" for newer versions
 	@$(PIP_COMPILE) --extra dev --output-file requirements.lock $(ARGS) pyproject.toml

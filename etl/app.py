@@ -18,7 +18,7 @@ from etl.config import FeedSettings, Settings
 from etl.controls.gaps import Healer
 from etl.controls.resend import HealedFeed, Resender
 from etl.controls.sweep import Sweeper
-from etl.domain.calendar import market_is_open
+from etl.domain.trading_hours import TradingHours
 from etl.errors import FenceLostError, OperatorError
 from etl.jobs import Beats
 from etl.ops.gauges import GaugeJob
@@ -35,7 +35,7 @@ from etl.store.repositories.feeds import Identity
 from etl.store.sessions import check_sessions
 from etl.store.unit_of_work import OpenWork, work_on
 from etl.vendor.client import VendorClient
-from etl.wiring import booked, endpoint_of, failed_over, healed, polled, unconfirmed
+from etl.wiring import booked, endpoint_of, failed_over, healed, hours_of, polled, unconfirmed
 
 log = structlog.get_logger()
 
@@ -63,11 +63,9 @@ class App:
             self._embedded = EmbeddedPostgres(folder_for(Path(given.data_dir)))
             url = self._embedded.start()
         return Database(
-            url,
-            connect_timeout_s=int(given.connect_timeout_s),
-            statement_timeout_s=int(given.statement_timeout_s),
+            url, connect_timeout_s=int(given.connect_timeout_s), statement_timeout_s=int(given.statement_timeout_s),
             pool_size=given.pool_size,
-        )
+        )  # fmt: skip
 
     @property
     def embedded(self) -> EmbeddedPostgres | None:
@@ -115,7 +113,12 @@ class App:
     @cached_property
     def gauges(self) -> GaugeJob:
         """What monitoring is told of the feeds."""
-        return GaugeJob(self.open_work, self.leads, lambda: market_is_open(self.clock.now()))
+        return GaugeJob(self.open_work, self.leads, lambda: self.trading_hours.is_open(self.clock.now()))
+
+    @property
+    def trading_hours(self) -> TradingHours:
+        """When the market trades."""
+        return hours_of(self.settings.trading)
 
     def take(self, settings: Settings) -> None:
         """Go on with these settings; identities of feeds, the database and certificates stay as they were."""
@@ -143,9 +146,7 @@ class FeedRuntime:
     """One feed with what works on it: lease, vendor, poller, booker."""
 
     def __init__(self, app: App, settings: FeedSettings) -> None:
-        self._app = app
-        self.settings = settings
-        self.name = settings.name
+        self._app, self.settings, self.name = app, settings, settings.name
         identity = Identity(*settings.identity)
         with app.open_work() as work:
             self.feed_id = work.feeds.register(self.name, identity, app.clock.now())

@@ -98,12 +98,13 @@ class PollJob:
     """Empties the queue of one feed, where this instance leads it and nobody has paused it."""
 
     def __init__(self, app: App, feed: FeedRuntime) -> None:
-        self._feed, self._stands = feed, app.beats.stands
+        self._app, self._feed, self._stands = app, feed, app.beats.stands
+        self._drained_at: float | None = None
         self._said = ""
         self._clock_is_off = False
 
     def __call__(self) -> Mapping[str, int] | None:
-        """Drain once; return pages and messages, or None while a pause after trouble lasts."""
+        """Drain once; return pages and messages, or None while a pause after trouble, or of the market, lasts."""
         feed = self._feed
         if feed.poller.resting_s > 0:
             return None
@@ -111,11 +112,21 @@ class PollJob:
         self._say_once(reason or "")
         if reason is not None:
             return {}
+        if self._may_wait():
+            return None
+        self._drained_at = self._app.clock.monotonic()
         drained = feed.drain()
         self._say_clock_fault(feed.clock_fault())
         if drained.outcome == "not_sent" and drained.cause != "stopped":
             raise VendorAwayError(f"feed {feed.name}: {drained.detail}; nothing was sent, tried again soon")
         return {"pages": drained.pages, "messages": drained.messages, "in_doubt": int(drained.outcome == "in_doubt")}
+
+    def _may_wait(self) -> bool:
+        """Return whether the market is so quiet that the next poll may wait; nothing waits that heals a gap."""
+        every_s, clock = self._feed.settings.quiet_poll_interval_s, self._app.clock
+        if self._drained_at is None or clock.monotonic() - self._drained_at >= every_s or self._feed.healer.wants_proof:
+            return False
+        return self._app.trading_hours.is_quiet(clock.now())
 
     def _reason_to_rest(self) -> str | None:
         """Return why nothing is asked now, and note how this instance stands to the feed."""

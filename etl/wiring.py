@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from etl.config import FeedSettings
+from etl.config import FeedSettings, TradingSettings
 from etl.config.model import BookingSettings, ReconciliationSettings
 from etl.config.values import ASSUMPTIONS
 from etl.controls.resend import HealedFeed
 from etl.domain.fields import Reading
 from etl.domain.sweeps import SweepTimes
+from etl.domain.trading_hours import TradingHours
 from etl.pipeline.book import BookedFeed
 from etl.pipeline.drain import PolledFeed
 from etl.pipeline.failover import FailedOver
@@ -60,6 +61,7 @@ def endpoint_of(settings: FeedSettings) -> Endpoint:
         password=password.reveal if password is not None else str,
         secret=secret.reveal if secret is not None else str,
         connect_timeout_s=settings.connect_timeout_s, read_timeout_s=settings.read_timeout_s,
+        pause_min_s=settings.error_pause_min_s, pause_max_s=settings.error_pause_max_s,
         renew_path=settings.renew_path, proxy=settings.proxy,
         ca_file=str(settings.ca_file) if settings.ca_file else None,
         client_cert=certificate if settings.client_cert_file else None,
@@ -75,3 +77,12 @@ def unconfirmed(settings: FeedSettings) -> list[str]:
 def failed_over(feed_id: int, settings: FeedSettings) -> FailedOver:
     """Return what must be known of a feed whose database may have failed over."""
     return FailedOver(feed_id, settings.name, settings.ghost_s, settings.history_days)
+
+
+def hours_of(settings: TradingSettings) -> TradingHours:
+    """Return when the market trades."""
+    quiet = (settings.quiet_from, settings.quiet_until)
+    return TradingHours(
+        settings.zone, settings.friday_closes, settings.sunday_opens, weekend=settings.weekend == "closed",
+        quiet=(quiet[0], quiet[1]) if quiet[0] is not None and quiet[1] is not None else None,
+    )  # fmt: skip

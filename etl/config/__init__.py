@@ -8,6 +8,7 @@ from etl.config.model import (
     FeedSettings,
     OpsSettings,
     ReconciliationSettings,
+    TradingSettings,
 )
 from etl.config.secret import KNOWN_SECRETS, MASK, Secret
 from etl.config.settings import Settings, ShownKey, Source, load
@@ -26,5 +27,6 @@ __all__ = [
     "Settings",
     "ShownKey",
     "Source",
+    "TradingSettings",
     "load",
 ]

@@ -86,6 +86,8 @@ def contradictions_in(raw: Raw) -> Iterator[Fault]:
     given = alerts.get("ca_file") if isinstance(alerts, dict) else None
     if isinstance(given, str) and given and (why := fault_of_file(Path(given))):
         yield Fault(("alerts", "ca_file"), why, shown((), given))
+    if isinstance(hours := raw.tables.get("trading"), dict):
+        yield from faults_of_quiet_hours(hours)
     times = raw.tables.get("reconciliation")
     if isinstance(times, dict) and (quiet := times.get("quiet_from", "18:00")) == times.get("quiet_until", "23:00"):
         yield Fault(("reconciliation", "quiet_until"), "must differ from quiet_from", shown((), quiet))
@@ -104,6 +106,15 @@ def faults_of_retention(kept: Table) -> Iterator[Fault]:
     if isinstance(answers, int) and isinstance(polls, int) and polls and (not answers or polls < answers):
         rule = "must be 0, or at least answers_months, which must not be 0 then: a poll outlives its answer"
         yield Fault(("retention", "polls_months"), rule, shown((), polls))
+
+
+def faults_of_quiet_hours(hours: Table) -> Iterator[Fault]:
+    start, end = hours.get("quiet_from") or "", hours.get("quiet_until") or ""
+    if bool(start) != bool(end):
+        missing, given = ("quiet_until", "quiet_from") if start else ("quiet_from", "quiet_until")
+        yield Fault(("trading", missing), f"is missing: {given} is given")
+    elif start and start == end:
+        yield Fault(("trading", "quiet_until"), "must differ from quiet_from", shown((), end))
 
 
 def faults_of_feed(path: KeyPath, feed: Table) -> Iterator[Fault]:

@@ -18,6 +18,7 @@ from etl.config.values import (
     FilePath,
     OptionalPath,
     OptionalSecret,
+    OptionalTimeOfDay,
     PerCurrency,
     Section,
     Text,
@@ -62,6 +63,7 @@ class FeedSettings(Section):
     client_cert_file: OptionalPath = None
     client_key_file: OptionalPath = None
     poll_interval_s: float = Field(default=5, ge=0.1, le=3_600)
+    quiet_poll_interval_s: float = Field(default=0, ge=0, le=3_600)
     page_size: int = Field(default=50, ge=1, le=1_000)
     max_answer_mib: int = Field(default=64, ge=1, le=128)
     connect_timeout_s: float = Field(default=5, ge=0.1, le=300)
@@ -101,7 +103,18 @@ class BookingSettings(Section):
     book_every_s: float = Field(default=1, ge=0.1, le=3_600)
 
 
-class ReconciliationSettings(Section):
+class Zoned(Section):
+    """A table with times of day, all meant in one time zone."""
+
+    timezone: Annotated[str, AfterValidator(time_zone)] = "America/New_York"
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """Return the time zone in which every time of day of this section is meant."""
+        return ZoneInfo(self.timezone)
+
+
+class ReconciliationSettings(Zoned):
     """[reconciliation]: how our book is compared with what the vendor says. A period of 0 s means never by itself."""
 
     positions_every_s: float = Field(default=900, ge=0, le=86_400)
@@ -119,15 +132,9 @@ class ReconciliationSettings(Section):
     quiet_from: TimeOfDay = time(18)
     quiet_until: TimeOfDay = time(23)
     business_day_ends: TimeOfDay = time(17)
-    timezone: Annotated[str, AfterValidator(time_zone)] = "America/New_York"
     reporting_currency: Currency = "USD"
     minor_unit_digits: DigitsPerCurrency = Field(default_factory=dict)
     tolerance_units: PerCurrency = Field(default_factory=dict)
-
-    @property
-    def zone(self) -> ZoneInfo:
-        """Return the time zone in which every time of day of this section is meant."""
-        return ZoneInfo(self.timezone)
 
 
 class PublishSettings(Section):
@@ -138,6 +145,16 @@ class PublishSettings(Section):
     schema_name: Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_]{0,40}$")] = "reporting"
     interval_s: float = Field(default=5, ge=0.1, le=86_400)
     batch_versions: int = Field(default=50_000, ge=1, le=1_000_000)
+
+
+class TradingSettings(Zoned):
+    """[trading]: when the market trades; outside polling slows down, and silence is no sign of trouble."""
+
+    weekend: Literal["closed", "open"] = "closed"
+    friday_closes: TimeOfDay = time(17)
+    sunday_opens: TimeOfDay = time(17)
+    quiet_from: OptionalTimeOfDay = None
+    quiet_until: OptionalTimeOfDay = None
 
 
 class OpsSettings(Section):
@@ -178,6 +195,7 @@ class Tables(Section):
     booking: BookingSettings = BookingSettings()
     reconciliation: ReconciliationSettings = ReconciliationSettings()
     publish: PublishSettings = PublishSettings()
+    trading: TradingSettings = TradingSettings()
     ops: OpsSettings = OpsSettings()
     retention: RetentionSettings = RetentionSettings()
     alerts: AlertSettings = AlertSettings()

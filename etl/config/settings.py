@@ -26,6 +26,7 @@ from etl.config.model import (
     ReconciliationSettings,
     RetentionSettings,
     Tables,
+    TradingSettings,
 )
 from etl.config.secret import MASK, Secret, without_credentials
 from etl.config.sources import Raw, read
@@ -60,6 +61,7 @@ class Settings:
     booking: BookingSettings
     reconciliation: ReconciliationSettings
     publish: PublishSettings
+    trading: TradingSettings
     ops: OpsSettings
     retention: RetentionSettings
     alerts: AlertSettings
@@ -156,6 +158,7 @@ def frozen(tables: Tables, raw: Raw, warnings: tuple[str, ...]) -> Settings:
         booking=tables.booking,
         reconciliation=tables.reconciliation,
         publish=tables.publish,
+        trading=tables.trading,
         ops=tables.ops,
         retention=tables.retention,
         alerts=tables.alerts,
@@ -173,6 +176,7 @@ def keys_of(settings: Settings | Tables) -> Iterator[tuple[KeyPath, object]]:
         (("booking",), settings.booking),
         (("reconciliation",), settings.reconciliation),
         (("publish",), settings.publish),
+        (("trading",), settings.trading),
         (("ops",), settings.ops),
         (("retention",), settings.retention),
         (("alerts",), settings.alerts),

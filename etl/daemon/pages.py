@@ -5,6 +5,8 @@ from __future__ import annotations
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
+from functools import partial
 
 from etl.app import App
 from etl.config import Secret
@@ -27,7 +29,7 @@ def pages(app: App, heartbeat_s: float) -> Iterator[Pages]:
     checks = {"database": lambda: _database(app), "schema": lambda: _schema(app), "settings": lambda: _settings(app)}
     health = Health(
         app.beats, app.clock, Probe(checks, app.clock), heartbeat_s=heartbeat_s,
-        stale_after_s=app.settings.ops.stale_after_s, feeds=app.leads, figures=lambda: _figures(app),
+        is_stale=partial(_is_stale, app), feeds=app.leads, figures=lambda: _figures(app),
     )  # fmt: skip
     version = {
         "version": installed_version(),
@@ -42,6 +44,11 @@ def pages(app: App, heartbeat_s: float) -> Iterator[Pages]:
 
 def _figures(app: App) -> tuple[FeedFigures, ...]:
     return app.gauges.latest.feeds if app.gauges.latest is not None else ()
+
+
+def _is_stale(app: App, last_good_at: datetime, now: datetime) -> bool:
+    """Return whether a feed whose last good poll was then is stale, by the hours of the market."""
+    return app.trading_hours.is_stale(last_good_at, now, app.settings.ops.stale_after_s)
 
 
 def _database(app: App) -> str:

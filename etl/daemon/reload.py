@@ -18,7 +18,8 @@ from etl.errors import ConfigError
 
 LIVE_OF_A_FEED = frozenset(
     {
-        "password", "password_file", "secret", "secret_file", "poll_interval_s", "page_size", "max_answer_mib",
+        "password", "password_file", "secret", "secret_file", "poll_interval_s", "quiet_poll_interval_s",
+        "page_size", "max_answer_mib",
         "connect_timeout_s", "read_timeout_s", "error_pause_min_s", "error_pause_max_s", "ghost_s", "eligible_after_s",
         "history_days", "resend_days_at_once", "resend_days_unasked", "resend_budget_per_day", "conflicts_before_hold",
         "own_orgs", "non_deliverable_assets", "ignored_in_comparison", "field_aliases",
@@ -27,7 +28,8 @@ LIVE_OF_A_FEED = frozenset(
 LIVE: Mapping[str, frozenset[str]] = MappingProxyType(
     {
         "booking": frozenset({"batch_kib", "book_every_s"}),
-        "ops": frozenset({"shutdown_grace_s", "job_deadline_s", "log_level", "log_format"}),
+        "trading": frozenset({"weekend", "friday_closes", "sunday_opens", "quiet_from", "quiet_until", "timezone"}),
+        "ops": frozenset({"shutdown_grace_s", "job_deadline_s", "stale_after_s", "log_level", "log_format"}),
     }
 )
 """What a running daemon can take, by section. All else stands in connections, locks, tables or threads that were made

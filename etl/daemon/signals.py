@@ -12,11 +12,13 @@ RELOAD = signal.SIGHUP
 
 
 class Signals:
-    """Takes SIGTERM, SIGINT and SIGHUP while it is entered, from the main thread; the main loop waits here."""
+    """Takes SIGTERM, SIGINT and SIGHUP while it is entered, from the main thread; the main loop waits here.
+
+    Afterwards they are ignored: the process is about to end, and a second SIGTERM must not turn its exit code.
+    """
 
     def __init__(self) -> None:
         self._came: list[int] = []
-        self._before: dict[int, object] = {}
 
     def __enter__(self) -> Signals:
         self._ear, self._bell = socket.socketpair()
@@ -24,12 +26,12 @@ class Signals:
             end.setblocking(False)
         self._bell_before = signal.set_wakeup_fd(self._bell.fileno(), warn_on_full_buffer=False)
         for number in (*STOP, RELOAD):
-            self._before[number] = signal.signal(number, self._note)
+            signal.signal(number, self._note)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)  # type: ignore[arg-type]  # what signal.signal returned
+        for number in (*STOP, RELOAD):
+            signal.signal(number, signal.SIG_IGN)
         signal.set_wakeup_fd(self._bell_before)
         self._ear.close()
         self._bell.close()

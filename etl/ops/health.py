@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
 from threading import Event, Lock, Thread
 
 import msgspec
@@ -60,12 +61,16 @@ class Health:
     """What the pages say. Liveness asks neither database nor vendor; readiness never asks the vendor."""
 
     def __init__(
-        self, beats: Beats, clock: Clock, probe: Probe, *, heartbeat_s: float, stale_after_s: float,
-        feeds: Callable[[], Mapping[str, bool]], figures: Callable[[], tuple[FeedFigures, ...]],
+        self, beats: Beats, clock: Clock, probe: Probe, *, heartbeat_s: float,
+        is_stale: Callable[[datetime, datetime], bool], feeds: Callable[[], Mapping[str, bool]],
+        figures: Callable[[], tuple[FeedFigures, ...]],
     ) -> None:  # fmt: skip
-        """Take what is known. `feeds` are ours by name, and whether we lead them; `figures` is the last look."""
+        """Take what is known. `feeds` are ours by name, and whether we lead them; `figures` is the last look.
+
+        `is_stale` judges when a feed's last good answer came, at an instant, by the hours of the market.
+        """
         self._beats, self._clock, self._probe = beats, clock, probe
-        self._heartbeat_s, self._stale_after_s = heartbeat_s, stale_after_s
+        self._heartbeat_s, self._is_stale = heartbeat_s, is_stale
         self._feeds, self._figures = feeds, figures
 
     def live(self) -> list[str]:
@@ -100,8 +105,9 @@ class Health:
             return Part(False, f"{role}; not looked at yet", needed=False)
         if found.last_good_at is None:
             return Part(False, f"{role}; {found.state}; the vendor never gave a good answer", needed=False)
-        age_s = max(0.0, (self._clock.now() - found.last_good_at).total_seconds())
-        fresh = age_s <= self._stale_after_s
+        now = self._clock.now()
+        age_s = max(0.0, (now - found.last_good_at).total_seconds())
+        fresh = not self._is_stale(found.last_good_at, now)
         reason = f"{role}; {found.state}; the vendor's last good answer came {age_s:.0f} s ago"
         return Part(fresh or found.state == "paused", reason, needed=False)
 

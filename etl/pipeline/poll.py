@@ -287,7 +287,7 @@ class Poller:
                 if self._clock.monotonic() > given_up_at:
                     raise DatabaseAwayError(given_up(self._feed, poll))
             pauses.longer()
-            self._clock.wait(Event(), pauses.left_s)
+            self._clock.wait(Event() if given_up_at else self._stop, min(pauses.left_s, 0.5 if given_up_at else 5.0))
 
     def _note_end(self, drained: Drained) -> None:
         """Rest after trouble, take smaller pages after an answer that was too slow or too large, and recover."""

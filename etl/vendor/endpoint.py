@@ -36,6 +36,9 @@ class Endpoint:
     connect_timeout_s: float = 5.0
     read_timeout_s: float = 30.0
     """For the whole answer, from the first byte sent to the last byte received."""
+    pause_min_s: float = 1.0
+    pause_max_s: float = 300.0
+    """Between two logins with a password that was refused; doubled each time. Another password is tried at once."""
     renew_path: str = "/v2/sso/token/renew"
     ca_file: str | None = None
     client_cert: tuple[str, str] | None = None

@@ -55,6 +55,18 @@ class Grant(msgspec.Struct, frozen=True):
         return self.ends_at - min(RENEW_EARLY * self.life_s, RENEW_EARLY_AT_MOST_S)
 
 
+class Refusal(msgspec.Struct, frozen=True):
+    """The vendor said no to a login: with which password, and until when the same is not tried again."""
+
+    password: str
+    said: str
+    pause_s: float
+    until: float
+
+    def __repr__(self) -> str:
+        return f"Refusal(pause_s={self.pause_s}, until={self.until})"
+
+
 class Session:
     """One download user's right to ask: a token that is kept alive, or a secret to sign with (A10, A11)."""
 
@@ -64,6 +76,7 @@ class Session:
         self._grant: Grant | None = None
         self._signing_secret: str | None = None
         self._known_secrets: tuple[str, ...] = ()
+        self._refusal: Refusal | None = None
 
     def ensure(self) -> None:
         """Log in or renew when that is due.
@@ -108,10 +121,17 @@ class Session:
 
     def _login(self) -> Grant:
         password = self._read(self.endpoint.password, "password")
+        refused = self._refusal
+        if refused is not None and refused.password == password and self._clock.monotonic() < refused.until:
+            raise VendorRefusedError(refused.said)
         who = {"user": self.endpoint.user, "pass": password, "org": self.endpoint.org}
         started_at = self._clock.monotonic()
-        exchange = self._exchange(request_to(self.endpoint, "POST", LOGIN_PATH, body=msgspec.json.encode(who)))
-        self._refuse_login(exchange)
+        try:
+            exchange = self._exchange(request_to(self.endpoint, "POST", LOGIN_PATH, body=msgspec.json.encode(who)))
+        except VendorRefusedError as error:
+            self._refusal = self._refused(password, str(error))
+            raise
+        self._refusal = None
         token, said = token_of(exchange), _said(exchange)
         if token is None:
             raise VendorRefusedError(
@@ -122,6 +142,13 @@ class Session:
         ends_at = started_at + (life_s if life_s > 0 else LIFE_UNKNOWN_S)
         self._remember(token)
         return Grant(token, started_at, ends_at, started_at, server_ms)
+
+    def _refused(self, password: str, said: str) -> Refusal:
+        """Return for how long this password is not tried again: vendors lock users out who try too often."""
+        before, pause_s = self._refusal, self.endpoint.pause_min_s
+        if before is not None and before.password == password:
+            pause_s = min(before.pause_s * 2, self.endpoint.pause_max_s)
+        return Refusal(password, said, pause_s, self._clock.monotonic() + pause_s)
 
     def _refuse_login(self, exchange: Exchange) -> None:
         """Raise VendorRefusedError with what to do when the vendor said no to the login."""

@@ -2,6 +2,8 @@
 
 import json
 import signal
+import time
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -97,3 +99,32 @@ def test_every_fault_is_said_and_the_old_settings_stay(play, program_for, databa
             assert str(program.file) in faults
         assert daemon.events("settings.reloaded") == []
         assert daemon.stop() == 0
+
+
+def test_in_quiet_hours_polls_are_as_far_apart_as_set_and_no_farther_once_the_setting_is_gone(
+    play, program_for, database
+):
+    sandbox = play(trades=10)
+    program = program_for(sandbox, quiet_poll_interval_s=3600)
+    now = datetime.now(UTC)
+    start, end = (f"{now + timedelta(hours=hours):%H:%M}" for hours in (-2, 2))
+    quiet = f'[trading]\nquiet_from = "{start}"\nquiet_until = "{end}"\ntimezone = "UTC"\n'
+    program.file.write_text(program.file.read_text() + quiet)
+    with program.daemon() as daemon:
+        until(lambda: len(booked(database)) == 10, what="the first drain, which waits for nothing")
+        until(lambda: is_silent(sandbox), what="polls that pause")
+        trades = set(sandbox.control.execute(3))
+        time.sleep(1)  # two intervals of a poll that is not slowed
+        assert len(booked(database)) == 10
+
+        rewrite(program, quiet_poll_interval_s="0")
+        hang_up(daemon, "settings.reloaded")
+        until(lambda: trades <= booked(database), what="the trades")
+        assert daemon.stop() == 0
+
+
+def is_silent(sandbox) -> bool:
+    """Whether nothing is asked for four intervals."""
+    asked = len(sandbox.control.requests())
+    time.sleep(2)
+    return len(sandbox.control.requests()) == asked

@@ -258,6 +258,25 @@ def test_a_refused_login_says_what_to_do(vendor, client, status):
     assert len(vendor.asked) == 1
 
 
+def test_a_refused_password_is_tried_again_after_growing_pauses_and_another_one_at_once(vendor, clock):
+    password = ["wrong"]
+    vendor.will(*[answer(401)] * 20, path=LOGIN)
+    with a_client(vendor, clock, password=lambda: password[0], pause_min_s=10, pause_max_s=30) as client:
+
+        def tries(seconds: float) -> int:
+            """Let so many seconds pass, with a try each second; return how many reached the vendor."""
+            before = len(vendor.asked_for(LOGIN))
+            for _ in range(int(seconds)):
+                with pytest.raises(VendorRefusedError, match="refused the login"):
+                    client.ensure_session()
+                clock.seconds += 1
+            return len(vendor.asked_for(LOGIN)) - before
+
+        assert [tries(10), tries(20), tries(30), tries(30), tries(30)] == [1, 1, 1, 1, 1]
+        password[0] = "still wrong"
+        assert [tries(10), tries(20)] == [1, 1]
+
+
 @pytest.mark.parametrize(
     ("login", "error", "text"),
     [

@@ -6,6 +6,7 @@ from threading import Event
 import pytest
 
 from etl.clock import SystemClock
+from etl.domain.trading_hours import TradingHours
 from etl.jobs import Beats, Job
 from etl.ops.health import Health, Probe
 from etl.store.repositories.figures import FeedFigures
@@ -25,7 +26,8 @@ class Daemon:
         self.beats = Beats(self.clock)
         probe = Probe(checks or {"database": lambda: "answers"}, SystemClock(), within_s=0.2)
         self.health = Health(
-            self.beats, self.clock, probe, heartbeat_s=1.0, stale_after_s=60.0, feeds=lambda: {"main": leads},
+            self.beats, self.clock, probe, heartbeat_s=1.0, feeds=lambda: {"main": leads},
+            is_stale=lambda last_at, now: TradingHours().is_stale(last_at, now, 60.0),
             figures=lambda: tuple(found),
         )  # fmt: skip
 

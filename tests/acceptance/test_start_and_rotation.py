@@ -1,0 +1,82 @@
+"""The daemon's start without a vendor, and its life through a rotation of the password."""
+
+import socket
+
+import pytest
+
+from tests.acceptance.program import Program, booked, feed_text, handed_out, settings_text, until
+
+NEW = "new-pass-word 8"
+
+
+@pytest.fixture
+def secret_file(tmp_path):
+    file = tmp_path / "password"
+    file.write_text("sandbox\n")
+    file.chmod(0o600)
+    return file
+
+
+def logins(sandbox) -> list[int]:
+    """Return the status of each login so far."""
+    return [each["status"] for each in sandbox.control.requests() if each["path"].startswith("/v2/sso/login")]
+
+
+def test_a_rotated_password_is_read_from_its_file_after_a_401_without_a_restart(
+    play, program_for, database, secret_file
+):
+    sandbox = play(trades=20)
+    program = program_for(sandbox, password="", password_file=str(secret_file))
+    with program.daemon() as daemon:
+        until(lambda: len(booked(database)) == 20, what="the backlog")
+        secret_file.write_text(f"{NEW}\n")
+        sandbox.control.rotate(NEW)  # all sessions end: the next poll meets a 401
+        trades = set(sandbox.control.execute(5))
+        until(lambda: trades <= booked(database), what="trades after the rotation")
+
+        assert logins(sandbox) == [200, 200]
+        assert daemon.events("job.refused") == []
+        assert daemon.events("poll.in_doubt") == []
+        assert daemon.stop() == 0
+    assert NEW not in daemon.said
+
+
+def test_a_password_that_is_refused_is_said_once_tried_seldom_and_its_successor_at_once(
+    play, program_for, database, secret_file
+):
+    sandbox = play(trades=20)
+    keys = {"error_pause_min_s": 2, "error_pause_max_s": 300, "poll_interval_s": 0.2}
+    program = program_for(sandbox, password="", password_file=str(secret_file), **keys)
+    with program.daemon() as daemon:
+        until(lambda: len(booked(database)) == 20, what="the backlog")
+        sandbox.control.rotate(NEW)  # before the file is: the operator is late
+        until(lambda: logins(sandbox).count(401) == 3, what="tries with the old password")
+        trades = set(sandbox.control.execute(5))
+        refused = [each for each in daemon.events("job.refused") if each["level"] == "error"]
+        secret_file.write_text(f"{NEW}\n")
+        until(lambda: trades <= booked(database), what="trades after the rotation")
+
+        assert len(refused) == 1
+        assert "check user, org and the password (or its file)" in refused[0]["error"]
+        assert daemon.events("job.recovered")
+        assert logins(sandbox).count(401) <= 4
+        assert daemon.stop() == 0
+
+
+def test_a_vendor_that_is_not_there_yet_is_waited_for_and_said_once(play, tmp_path, database_url, database):
+    port = free_port()
+    feed = feed_text(f"http://127.0.0.1:{port}", error_pause_min_s=0.2, error_pause_max_s=0.5)
+    with Program(tmp_path, settings_text(database_url, feed)).daemon() as daemon:
+        until(lambda: daemon.events("job.deferred"), what="the complaint")
+        sandbox = play(trades=20, port=port)
+        until(lambda: booked(database) == handed_out(sandbox) != set(), what="the trades")
+
+        assert [line["level"] for line in daemon.events("job.deferred")] == ["warning"]
+        assert daemon.events("job.recovered")
+        assert daemon.events("poll.in_doubt") == []
+        assert daemon.stop() == 0
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        return int(taken.getsockname()[1])
