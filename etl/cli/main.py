@@ -43,6 +43,7 @@ NOUNS: Mapping[str, str] = MappingProxyType(
         "alerts": "etl.cli.alerts",
         "audit": "etl.cli.audit",
         "reporting": "etl.cli.reporting",
+        "export": "etl.cli.export",
         "publish": "etl.cli.publish",
         "verify": "etl.cli.verify",
         "db": "etl.cli.db",

@@ -14,6 +14,7 @@ from etl.store.repositories.answers import AnswerRepository
 from etl.store.repositories.attention import AttentionRepository
 from etl.store.repositories.book import BookRepository
 from etl.store.repositories.contract import ContractRepository
+from etl.store.repositories.exports import ExportRepository
 from etl.store.repositories.feeds import FeedRepository
 from etl.store.repositories.figures import FigureRepository
 from etl.store.repositories.gap_measures import GapMeasures
@@ -103,6 +104,11 @@ class UnitOfWork:
     def contract(self) -> ContractRepository:
         """What the reporting views mean."""
         return ContractRepository(self._connection)
+
+    @cached_property
+    def exports(self) -> ExportRepository:
+        """What files of a trade date hold."""
+        return ExportRepository(self._connection)
 
     @cached_property
     def originals(self) -> OriginalRepository:
