@@ -1,0 +1,3 @@
+"""Ways to break the product on purpose, each of which the simulation must find."""
+
+SABOTAGE = {}
