@@ -14,7 +14,7 @@ PIP_COMPILE := $(PLAIN_PIP) CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compil
 	--allow-unsafe --strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench bench-peers crash drill contract lock venv clean
+.PHONY: help demo test lint bench bench-peers crash drill simulate contract lock venv clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -50,6 +50,10 @@ contract: venv ## deploy/REPORTING.md and the list of reporting columns anew, af
 
 drill: venv ## end the daemon by SIGTERM at random instants, twice in a row, with the database away: make drill RUNS=50 SEED=1
 	@$(BIN)/python -m tests.simulation.drill --runs $(or $(RUNS),50) --seed $(or $(SEED),1)
+
+simulate: venv ## play seeded worlds on virtual time: make simulate RUNS=300 SEED=1; TRACE=1 shows all that happens
+	@$(BIN)/python -m tests.simulation.simulate --runs $(or $(RUNS),300) --seed $(or $(SEED),1) \
+		$(if $(TRACE),--trace) $(if $(BREAK),--break $(BREAK))
 
 lock: venv ## write both lock files anew from pyproject.toml; ARGS="--upgrade" for newer versions
 	@$(PIP_COMPILE) --extra dev --output-file requirements.lock $(ARGS) pyproject.toml

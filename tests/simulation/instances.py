@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from threading import current_thread, main_thread
-from typing import Protocol
+from typing import Any, Protocol
 
 from sqlalchemy import Connection
 
@@ -99,9 +99,8 @@ class SimulatedLease:
     @property
     def held(self) -> bool:
         """Whether the instance believes that it leads."""
-        if self.frozen_s() > TRUSTED_FOR_S:
-            self.lose()
-        if self._trusted_until is not None and self._fate.clock.boottime() > self._trusted_until:
+        self.thaw()
+        if self._trusted_until is not None and self._fate.clock.boottime() >= self._trusted_until:
             self._ours = False
         return self._ours
 
@@ -109,6 +108,11 @@ class SimulatedLease:
         """Return for how long the process was stopped, the last time."""
         since = self.instance.frozen_at
         return 0.0 if since is None else self._fate.clock.boottime() - since
+
+    def thaw(self) -> None:
+        """Go on after a stop: the first ping tells what became of the lock."""
+        if self.frozen_s() > TRUSTED_FOR_S:
+            self.lose()
 
     def lose(self, believed_for_s: float = 0.0) -> None:
         """Lose the lock; the instance learns of it at its next ping."""
@@ -168,7 +172,7 @@ class SimulatedApp(App):
     def open_work(self) -> OpenWork:
         return fated(self._fate, work_on(self.database))
 
-    def lease_of(self, feed_id: int, lock_key: int) -> SimulatedLease:  # type: ignore[override]
+    def lease_of(self, feed_id: int, _lock_key: int) -> SimulatedLease:  # type: ignore[override]
         return SimulatedLease(self._instance, self._fate, feed_id)
 
 
@@ -196,6 +200,12 @@ class Instance:
     def feed(self) -> FeedRuntime:
         """The one feed."""
         return self.app.feed()
+
+    @property
+    def logs_in(self) -> bool:
+        """Whether one of its jobs holds the lock on its session: another one that needs it would wait for it."""
+        lock: Any = self.feed.vendor._session._lock
+        return bool(lock._is_owned())
 
 
 def fated(fate: Fate, plain: OpenWork) -> OpenWork:

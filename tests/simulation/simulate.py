@@ -9,10 +9,12 @@ import argparse
 import faulthandler
 import gc
 import hashlib
+import json
 import os
 import sys
 import tempfile
 import time
+import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from concurrent.futures import ProcessPoolExecutor
@@ -28,13 +30,13 @@ from sqlalchemy import text
 from structlog.contextvars import clear_contextvars, merge_contextvars
 
 from etl.store.database import Database
-from tests.databases import MIGRATED, SETTINGS, Server, embedded, migrated
+from tests.databases import SETTINGS, Server, embedded, migrated
 from tests.simulation.sabotage import SABOTAGE
 from tests.simulation.simulation import Played, Simulation, watched
 
 # Servers are not killed here, so what they promise to keep need not reach the disk.
 HASTY = f"{SETTINGS} -c fsync=off -c synchronous_commit=off -c full_page_writes=off"
-SEED_WITHIN_S = 30.0
+SEED_WITHIN_S = 120.0
 SAID_IN_TRACE = (
     "feed", "poll_id", "gap_id", "resend_id", "cause", "state", "from_date", "to_date", "recovered", "epoch",
     "request_id", "why", "reason", "pages", "messages", "booked", "duplicate", "asked", "healed",
@@ -90,14 +92,8 @@ class Emptied:
                         f"INSERT INTO {name} SELECT * FROM jsonb_populate_record(NULL::{name}, CAST(:row AS jsonb))"
                     )
                     for each in found:
-                        connection.execute(statement.bindparams(row=_json(each)))
+                        connection.execute(statement.bindparams(row=json.dumps(each)))
             connection.commit()
-
-
-def _json(value: Any) -> str:
-    import json
-
-    return json.dumps(value)
 
 
 @contextmanager
@@ -143,8 +139,6 @@ def play(seed: int, emptied: Emptied, folder: Path) -> Result:
             played = simulation.play()
         failure = "" if played.findings.holds or not simulation.world.records.handed_out else str(played.findings)
     except Exception as error:  # noqa: BLE001  # whatever a seed finds is its result, and the next seed is played
-        import traceback
-
         failure = f"{type(error).__name__}: {error}\n{''.join(traceback.format_exception(error)[-12:])}"
     finally:
         simulation.close()
@@ -164,13 +158,13 @@ def _begin(urls: Any, sabotage: str | None) -> None:
     global _worker
     _worker = Emptied(urls.get())
     if sabotage:
-        SABOTAGE[sabotage].begin()
+        SABOTAGE[sabotage]()
     gc.freeze()
 
 
 def _play_here(seed: int, folder: str, keep_trace: bool) -> Result:
     assert _worker is not None
-    faulthandler.dump_traceback_later(SEED_WITHIN_S, exit=True)
+    faulthandler.dump_traceback_later(SEED_WITHIN_S, exit=True)  # a world that stands still shows where
     result = play(seed, _worker, Path(folder))
     faulthandler.cancel_dump_traceback_later()
     if keep_trace or result.failure:
@@ -180,8 +174,7 @@ def _play_here(seed: int, folder: str, keep_trace: bool) -> Result:
 
 def run(runs: int, seed: int, *, workers: int, trace: bool, sabotage: str | None, until_caught: bool = False) -> int:
     """Play the seeds and print what came of them; return 0 only when all of them hold."""
-    total, failed, began = Counter[str](), [], time.monotonic()
-    virtual_s = 0.0
+    total, failed, began, virtual_s = Counter[str](), list[int](), time.monotonic(), 0.0
     context = get_context("spawn")
     urls = context.SimpleQueue()
     with embedded(settings=HASTY) as own, migrated(own.url) as server, tempfile.TemporaryDirectory() as folder:
@@ -191,27 +184,13 @@ def run(runs: int, seed: int, *, workers: int, trace: bool, sabotage: str | None
             jobs = [pool.submit(_play_here, each, folder, trace) for each in range(seed, seed + runs)]
             for job in jobs:
                 result = job.result()
-                total += Counter(result.counts) + Counter(
-                    {
-                        "trades": result.handed_out,
-                        "in the book": result.booked,
-                        "exception items": result.exceptions,
-                        "lost": result.lost,
-                    }
-                )
+                total += _counted(result)
                 virtual_s += result.virtual_s
-                if trace:
-                    print(result.trace)
-                if result.failure:
-                    failed.append(result.seed)
-                    broken = f" BREAK={sabotage}" if sabotage else ""
-                    print(
-                        f"FAILED: seed {result.seed}: {result.failure}\nagain: make simulate RUNS=1 SEED={result.seed} TRACE=1{broken}",
-                        flush=True,
-                    )
-                    if until_caught:
-                        pool.shutdown(cancel_futures=True)
-                        break
+                failed += [result.seed] if result.failure else []
+                _say(result, sabotage, trace=trace)
+                if failed and until_caught:
+                    pool.shutdown(cancel_futures=True)
+                    break
     took = time.monotonic() - began
     for name in sorted(total):
         print(f"{name:<28} {total[name]}")
@@ -219,6 +198,20 @@ def run(runs: int, seed: int, *, workers: int, trace: bool, sabotage: str | None
     print(f"{'simulated hours':<28} {virtual_s / 3600:.0f}, {virtual_s / 60 / took:.0f} a minute")
     print(f"{'took':<28} {took:.0f} s with {workers} workers")
     return int(bool(failed))
+
+
+def _counted(result: Result) -> Counter[str]:
+    verdict = {"trades": result.handed_out, "in the book": result.booked, "lost": result.lost}
+    return Counter(result.counts) + Counter(verdict | {"exception items": result.exceptions})
+
+
+def _say(result: Result, sabotage: str | None, *, trace: bool) -> None:
+    if trace:
+        print(result.trace)
+    if result.failure:
+        broken = f" BREAK={sabotage}" if sabotage else ""
+        again = f"make simulate RUNS=1 SEED={result.seed}{broken} TRACE=1"
+        print(f"FAILED: seed {result.seed}: {result.failure}\nagain: {again}", flush=True)
 
 
 def _database(server: Server, name: str) -> str:
@@ -240,14 +233,10 @@ def main() -> None:
         parser.error("--runs must be at least 1")
     sys.exit(
         run(
-            given.runs,
-            given.seed,
-            workers=given.workers,
-            trace=given.trace,
-            sabotage=given.sabotage,
+            given.runs, given.seed, workers=given.workers, trace=given.trace, sabotage=given.sabotage,
             until_caught=given.until_caught,
         )
-    )
+    )  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -1,0 +1,50 @@
+"""Seeded worlds on virtual time in which nothing is lost; and proof that they would show it.
+
+Each test runs `python -m tests.simulation.simulate`, as a person does who looks into a seed that failed.
+"""
+
+import re
+import subprocess
+import sys
+
+import pytest
+
+from tests.acceptance.program import ROOT
+from tests.simulation.sabotage import SABOTAGE
+
+QUICKLY_FOUND = ("no_gap", "no_landing")
+
+
+def simulate(*arguments: str, workers: int = 1, timeout: float = 110) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "tests.simulation.simulate", "--workers", str(workers), *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=timeout)
+
+
+def test_law_1_in_20_seeded_worlds_nothing_is_lost():
+    done = simulate("--runs", "20", "--seed", "1", workers=2)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    counted = dict(re.findall(r"^([a-z: ]+?) +(\d+)", done.stdout, re.MULTILINE))
+    assert int(counted["kills"]) > 20
+    assert int(counted["faults"]) > 20
+    assert int(counted["trades"]) == int(counted["in the book"]) + int(counted.get("exception items", 0))
+
+
+def test_the_same_seed_makes_the_same_trace():
+    traces = [simulate("--runs", "1", "--seed", "7", "--trace").stdout.partition("took")[0] for _ in range(2)]
+
+    events = [re.findall(r"^ +\d+\.\d{3} .*$", trace, re.MULTILINE) for trace in traces]
+    assert events[0] == events[1]
+    assert len(events[0]) > 50
+
+
+@pytest.mark.parametrize(
+    "harm", [each if each in QUICKLY_FOUND else pytest.param(each, marks=pytest.mark.nightly) for each in SABOTAGE]
+)
+@pytest.mark.timeout(900)
+def test_the_simulation_finds_what_is_broken_on_purpose(harm):
+    done = simulate("--runs", "100", "--seed", "1", "--break", harm, "--until-caught", timeout=800)
+
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "FAILED: seed " in done.stdout
+    assert f"again: make simulate RUNS=1 SEED={re.findall('FAILED: seed ([0-9]+)', done.stdout)[0]}" in done.stdout
