@@ -108,7 +108,7 @@ def a_ghost_takes_what_was_lost(stage, seconds):
     return len(stage.findings().lost)
 
 
-def test_the_ghost_rule_keeps_what_would_be_lost_without_it(staged):
+def test_law_1_the_ghost_rule_keeps_what_would_be_lost_without_it(staged):
     """The same schedule twice; only the wait differs."""
     stage = staged(page_size=2)
 

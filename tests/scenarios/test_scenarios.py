@@ -25,7 +25,7 @@ def stage(database: Database, clock: FakeClock) -> Iterator[Stage]:
 
 
 @pytest.mark.parametrize("story", STORIES, ids=lambda path: path.stem)
-def test_the_story_ends_as_it_says(story: Path, stage: Stage):
+def test_law_1_the_story_ends_as_it_says(story: Path, stage: Stage):
     title, *lines = (line for line in story.read_text().splitlines() if line)
 
     for line in lines:
