@@ -114,3 +114,7 @@ def start_at_zero(feeds: Iterable[str], jobs: Iterable[str]) -> None:
                 metric.labels(feed, value)
     for job in jobs:
         JOB_FAILURES.labels(job)
+        for kind in ("hung", "overrun", "overdue", "missed"):
+            JOB_IRREGULAR.labels(job, kind)
+    for outcome in ("sent", "failed"):
+        ALERTS.labels(outcome)
