@@ -41,6 +41,8 @@ NOUNS: Mapping[str, str] = MappingProxyType(
         "incidents": "etl.cli.incidents",
         "feeds": "etl.cli.feeds",
         "alerts": "etl.cli.alerts",
+        "certify": "etl.cli.certify",
+        "day": "etl.cli.day",
         "audit": "etl.cli.audit",
         "reporting": "etl.cli.reporting",
         "export": "etl.cli.export",

@@ -13,7 +13,9 @@ from etl.store.repositories.alerts import AlertRepository
 from etl.store.repositories.answers import AnswerRepository
 from etl.store.repositories.attention import AttentionRepository
 from etl.store.repositories.book import BookRepository
+from etl.store.repositories.certificates import CertificateRepository
 from etl.store.repositories.contract import ContractRepository
+from etl.store.repositories.day import DayRepository
 from etl.store.repositories.exports import ExportRepository
 from etl.store.repositories.feeds import FeedRepository
 from etl.store.repositories.figures import FigureRepository
@@ -94,6 +96,16 @@ class UnitOfWork:
     def lists(self) -> ListRepository:
         """Rows of the reporting views, for people."""
         return ListRepository(self._connection)
+
+    @cached_property
+    def certificates(self) -> CertificateRepository:
+        """What can be proven about trade days."""
+        return CertificateRepository(self._connection)
+
+    @cached_property
+    def day(self) -> DayRepository:
+        """The operator's sheet of a trade day."""
+        return DayRepository(self._connection)
 
     @cached_property
     def retention(self) -> RetentionRepository:

@@ -1,0 +1,204 @@
+"""The facts that decide about a trade day, and the certificates that were issued."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import date, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, insert, select, text
+
+from etl.domain.certificate import Control, OpenBreak, OpenGap
+from etl.store.rows.reconciliation import CertificateRow, CertificateSignOffRow
+
+DOUBTS = text("""
+SELECT id FROM stp.poll
+WHERE feed_id = :feed_id AND outcome = 'in_doubt' AND gap_id IS NULL AND closed_at >= :begins ORDER BY id
+""")
+# A leader that was killed leaves its name, and not its lock: its key is in two halves in `pg_locks`.
+UNDER_WAY = text("""
+SELECT c.poll_id FROM stp.current_poll c JOIN stp.feed f ON f.id = c.feed_id
+WHERE c.feed_id = :feed_id AND c.outcome IS NULL AND NOT EXISTS (
+    SELECT FROM pg_locks l JOIN pg_database d ON d.oid = l.database AND d.datname = current_database()
+    WHERE l.locktype = 'advisory' AND l.objsubid = 1 AND l.granted
+      AND ((l.classid::bigint << 32) | l.objid::bigint) = f.lock_key)
+""")
+# An empty that proves something is in the ledger with its drain; an idle one only leaves its instant, which is late
+# enough when the poll must have been opened after the close.
+PROVEN = text("""
+SELECT min(at) FROM (
+    SELECT p.closed_at AS at FROM stp.poll p JOIN stp.poll first ON first.id = p.drain_id
+    WHERE p.feed_id = :feed_id AND p.outcome = 'empty' AND first.opened_at >= :closes AND p.closed_at >= :closes
+    UNION ALL
+    SELECT last_empty_at FROM stp.current_poll
+    WHERE feed_id = :feed_id AND last_empty_at >= :surely_later
+) AS proofs
+""")
+UNBOOKED = text("SELECT count(*) FROM stp.unbooked WHERE feed_id = :feed_id")
+GAPS = text("""
+SELECT id AS gap_id, state, why FROM stp.gap
+WHERE feed_id = :feed_id AND state NOT IN ('healed', 'closed') AND :day BETWEEN from_date AND to_date ORDER BY id
+""")
+CLOSED_BY_HAND = text("""
+SELECT id AS gap_id, from_date, to_date, closed_by, reason FROM stp.gap
+WHERE feed_id = :feed_id AND state = 'closed' AND :day BETWEEN from_date AND to_date ORDER BY id
+""")
+BREAKS = text("""
+SELECT b.id AS break_id, b.kind, b.state, b.trade_id FROM stp.recon_break b
+WHERE b.feed_id = :feed_id AND b.state IN ('open', 'investigating', 'accepted') AND b.trade_id IS NOT NULL AND (
+    b.kind = 'missing_in_book' OR EXISTS (
+        SELECT FROM stp.trade_version v
+        WHERE v.feed_id = b.feed_id AND v.trade_id = b.trade_id AND v.trade_date = :day))
+ORDER BY b.id
+""")
+# A date that reads as another day is of another day; everything else may be of this one.
+EXCEPTIONS = text(r"""
+SELECT message_id FROM stp.exception_item
+WHERE feed_id = :feed_id AND state = 'open' AND (
+    trade_date = :day_text
+    OR (last_seen_at >= :begins AND (trade_date IS NULL OR trade_date !~ '^[0-9]{4}-[01][0-9]-[0-3][0-9]$')))
+ORDER BY message_id
+""")
+RUNS = text("""
+SELECT id, as_of, result, agreed, compared, breaks, cited, rules, basis
+FROM stp.reconciliation_run
+WHERE feed_id = :feed_id AND control = :control AND state = 'done' AND as_of >= :closes ORDER BY id
+""")
+BREAKS_OF = text("""
+SELECT id AS break_id, kind, state, trade_id FROM stp.recon_break
+WHERE feed_id = :feed_id AND kind = ANY (:kinds) AND state IN ('open', 'investigating', 'accepted') ORDER BY id
+""")
+CURRENT = """
+FROM stp.trade_version v JOIN stp.trade t ON t.feed_id = v.feed_id AND t.trade_id = v.trade_id AND t.version = v.version
+WHERE v.feed_id = :feed_id AND v.trade_date = :day
+"""
+TRADES = text(f"""
+SELECT count(*) AS trades, count(*) FILTER (WHERE v.live) AS live, count(*) FILTER (WHERE v.version > 1) AS amended,
+    count(*) FILTER (WHERE t.first_landed_at >= :closes) AS late,
+    sha256(convert_to(coalesce(string_agg(
+        v.trade_id || ' ' || v.version || ' ' || encode(v.content_hash, 'hex'), E'\\n' ORDER BY v.trade_id COLLATE "C"
+    ), ''), 'UTF8')) AS trades_sha256 {CURRENT}
+""")
+TYPES = text(f"SELECT v.trade_type, count(*) AS trades {CURRENT} GROUP BY 1 ORDER BY 1")
+SUMS = text(f"""
+SELECT l.currency, sum(l.amount) FILTER (WHERE l.amount > 0) AS receive,
+    sum(l.amount) FILTER (WHERE l.amount < 0) AS pay
+FROM (
+    SELECT v.feed_id, v.trade_id, v.version, v.live {CURRENT}
+) AS v
+JOIN stp.trade_leg g USING (feed_id, trade_id, version)
+CROSS JOIN LATERAL (VALUES (g.dealt_currency, g.dealt_amount), (g.settled_currency, g.settled_amount))
+    AS l (currency, amount)
+WHERE v.live GROUP BY 1 ORDER BY 1
+""")
+KINDS = {"positions": ["position", "value_date_shift"], "fills": ["missing_at_vendor"], "balances": ["balance"]}
+TOGETHER = timedelta(minutes=30)
+"""Runs of one look at several levels end within this time."""
+
+
+class CertificateRepository:
+    """What decides about a trade day, and what was said about it."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def doubts(self, feed_id: int, begins: datetime) -> tuple[int, ...]:
+        """Return the polls since then that are in doubt and that no gap covers."""
+        return tuple(self._connection.execute(DOUBTS, {"feed_id": feed_id, "begins": begins}).scalars())
+
+    def under_way(self, feed_id: int) -> int | None:
+        """Return the poll whose outcome nobody knows, because nobody leads the feed; None where there is none."""
+        return self._connection.execute(UNDER_WAY, {"feed_id": feed_id}).scalar()
+
+    def proven_at(self, feed_id: int, closes: datetime, surely_later: datetime) -> datetime | None:
+        """Return when the queue was proven empty by a drain that began after the close; None where it was not.
+
+        `surely_later`: an instant after which no poll of before the close can be answered any more.
+        """
+        values = {"feed_id": feed_id, "closes": closes, "surely_later": surely_later}
+        found: datetime | None = self._connection.execute(PROVEN, values).scalar()
+        return found
+
+    def unbooked(self, feed_id: int) -> int:
+        """Return how many landed answers wait for booking."""
+        return int(self._connection.execute(UNBOOKED, {"feed_id": feed_id}).scalar_one())
+
+    def gaps(self, feed_id: int, day: date) -> tuple[OpenGap, ...]:
+        """Return the gaps over the day that are not over."""
+        rows = self._connection.execute(GAPS, {"feed_id": feed_id, "day": day}).mappings()
+        return tuple(OpenGap(**row) for row in rows)
+
+    def closed_by_hand(self, feed_id: int, day: date) -> list[dict[str, Any]]:
+        """Return the gaps over the day that a person closed: limits of what is certified."""
+        rows = self._connection.execute(CLOSED_BY_HAND, {"feed_id": feed_id, "day": day}).mappings()
+        return [{**row, "from_date": str(row["from_date"]), "to_date": str(row["to_date"])} for row in rows]
+
+    def breaks(self, feed_id: int, day: date) -> tuple[OpenBreak, ...]:
+        """Return the breaks that are not over and name a trade of the day, or one that the book lacks."""
+        rows = self._connection.execute(BREAKS, {"feed_id": feed_id, "day": day}).mappings()
+        return tuple(OpenBreak(**row) for row in rows)
+
+    def exceptions(self, feed_id: int, day: date, begins: datetime) -> tuple[int, ...]:
+        """Return the open exception items of the day, and those without a readable day that came since it began."""
+        values = {"feed_id": feed_id, "day_text": day.isoformat(), "begins": begins}
+        return tuple(self._connection.execute(EXCEPTIONS, values).scalars())
+
+    def control(self, feed_id: int, name: str, closes: datetime, *, wanted: bool) -> tuple[Control, dict[str, Any]]:
+        """Return how a comparison stands since the close; and the run it rests on, empty for none."""
+        values = {"feed_id": feed_id, "control": name, "closes": closes}
+        runs = [dict(row) for row in self._connection.execute(RUNS, values).mappings()]
+        if not runs:
+            return Control(name, wanted), {}
+        bad = [run["as_of"] for run in runs if run["breaks"]]
+        good = [
+            run for run in runs
+            if run["result"] == "agreed" and not any(abs(at - run["as_of"]) <= TOGETHER for at in bad)
+        ]  # fmt: skip
+        chosen = good[0] if good else runs[-1]
+        rows = self._connection.execute(BREAKS_OF, {"feed_id": feed_id, "kinds": KINDS[name]}).mappings()
+        found = tuple(OpenBreak(**row) for row in rows)
+        control = Control(name, wanted, chosen["id"], chosen["as_of"], chosen["result"], bool(good), found)
+        return control, chosen
+
+    def trades(self, feed_id: int, day: date, closes: datetime) -> tuple[dict[str, Any], bytes]:
+        """Return the counts of the day's trades as they stand now, and the hash over them, sorted by id."""
+        values = {"feed_id": feed_id, "day": day, "closes": closes}
+        row = dict(self._connection.execute(TRADES, values).mappings().one())
+        digest = bytes(row.pop("trades_sha256"))
+        types = self._connection.execute(TYPES, {"feed_id": feed_id, "day": day}).all()
+        return {**row, "types": {row.trade_type: row.trades for row in types}}, digest
+
+    def sums(self, feed_id: int, day: date) -> list[dict[str, Any]]:
+        """Return what the day's live trades move, by currency, exact; + is received, - is paid."""
+        rows = self._connection.execute(SUMS, {"feed_id": feed_id, "day": day}).mappings()
+        return [
+            {"currency": row["currency"], "receive": f"{row['receive'] or 0:f}", "pay": f"{row['pay'] or 0:f}"}
+            for row in rows
+        ]
+
+    def last(self, feed_id: int, day: date) -> dict[str, Any] | None:
+        """Return the certificate of the day that was issued last."""
+        statement = select(CertificateRow.__table__).where(
+            CertificateRow.feed_id == feed_id, CertificateRow.trade_date == day
+        )
+        row = self._connection.execute(statement.order_by(CertificateRow.number.desc()).limit(1)).mappings().first()
+        return None if row is None else dict(row)
+
+    def issue(self, values: Mapping[str, Any]) -> int:
+        """Keep a certificate; return its own number over all days and feeds."""
+        statement = insert(CertificateRow).values(dict(values)).returning(CertificateRow.id)
+        return int(self._connection.execute(statement).scalar_one())
+
+    def sign(self, certificate_id: int, *, signed_as: str, at: datetime, operator: str, comment: str | None) -> None:
+        """Put a person's name to a certificate."""
+        values = {
+            "certificate_id": certificate_id, "signed_as": signed_as, "signed_at": at, "operator": operator,
+            "comment": comment,
+        }  # fmt: skip
+        self._connection.execute(insert(CertificateSignOffRow).values(values))
+
+    def signatures(self, certificate_id: int) -> list[dict[str, Any]]:
+        """Return who signed a certificate, the first one first."""
+        columns = (CertificateSignOffRow.signed_as, CertificateSignOffRow.signed_at, CertificateSignOffRow.comment)
+        statement = select(*columns).where(CertificateSignOffRow.certificate_id == certificate_id)
+        return [dict(row) for row in self._connection.execute(statement.order_by(CertificateSignOffRow.id)).mappings()]
