@@ -9,9 +9,16 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection, bindparam, delete, func, select, tuple_, update
 
-from etl.store.copying import NOTHING, cell, copy_lines, digest
+from etl.store.copying import NOTHING, cell, copy_lines, digest, driver_of, instant
 from etl.store.repositories.polls import OpenPoll
 from etl.store.rows.poll import MESSAGES_A_POLL, AnswerRow, MessageRow, PollRow, UnbookedRow
+
+BODIES = """
+SELECT poll_id, opened_at, landed_at, status, content_encoding, body FROM stp.answer
+WHERE feed_id = %(feed_id)s AND poll_id = ANY (%(polls)s) AND opened_at BETWEEN %(first)s AND %(last)s
+ORDER BY poll_id
+"""
+"""With bounds for `opened_at`, so that no other partition is read."""
 
 
 class LandedAnswer(msgspec.Struct, frozen=True, gc=False):
@@ -95,14 +102,9 @@ class AnswerRepository:
         """Return these answers with their bytes, in the order in which they were polled."""
         days = [each.opened_at for each in waiting]
         drains = {each.poll_id: each.drain_id for each in waiting}
-        statement = (
-            select(*_LANDED)
-            .where(AnswerRow.feed_id == feed_id, AnswerRow.poll_id.in_(drains))
-            .where(AnswerRow.opened_at.between(min(days), max(days)))  # reads no other partition
-            .order_by(AnswerRow.poll_id)
-        )
-        rows = self._connection.execute(statement)
-        return [LandedAnswer(r[0], r[1], r[2], drains[r[0]], *r[3:]) for r in rows]
+        values = {"feed_id": feed_id, "polls": list(drains), "first": min(days), "last": max(days)}
+        with driver_of(self._connection).cursor(binary=True) as cursor:  # as text every byte would be two characters
+            return [LandedAnswer(r[0], r[1], r[2], drains[r[0]], *r[3:]) for r in cursor.execute(BODIES, values)]
 
     def waiting(self, feed_id: int) -> bool:
         """Return whether any landed answer of the feed waits for booking."""
@@ -177,7 +179,7 @@ class AnswerRepository:
 
 def _message_line(m: MessageRecord) -> str:
     return (
-        f"{m.poll_id}\t{m.place}\t{m.opened_at.isoformat()}\t{m.feed_id}\t{m.start}\t{m.length}\t{digest(m.sha256)}\t"
+        f"{m.poll_id}\t{m.place}\t{instant(m.opened_at)}\t{m.feed_id}\t{m.start}\t{m.length}\t{digest(m.sha256)}\t"
         f"{cell(m.trade_id)}\t{cell(m.event)}\t{m.state}\t{NOTHING if m.version is None else m.version}"
     )
 

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, select, text, tuple_
 from etl.domain.money import Amount
 from etl.domain.position import Movement, movements, net
 from etl.domain.trade import Leg, OurSide, Side, Trade, TradeType
-from etl.store.copying import cell, copy_lines, digest, line
+from etl.store.copying import NOTHING, cell, copy_lines, digest, instant, line
 from etl.store.rows.trade import TradeLegRow, TradeRow, TradeVersionRow
 
 VERSION_FIELDS = (
@@ -99,6 +99,9 @@ ADD_TO_POSITIONS = text(_MOVE_POSITIONS.format(moves=ADDED))
 CORRECT_POSITIONS = text(_MOVE_POSITIONS.format(moves=SUPERSEDED))
 
 
+_ANY_OF = text("ANY (string_to_array(:ids, chr(10)))")  # an array costs the driver far more; no id holds a line's end
+
+
 class Known(msgspec.Struct, frozen=True):
     """A trade that is in the book: its current version, and the content of every version by its hash."""
 
@@ -151,11 +154,11 @@ class BookRepository:
     def known(self, feed_id: int, trade_ids: Iterable[str]) -> dict[str, Known]:
         """Return what the book holds of these trades; nothing for those that it does not know."""
         statement = select(TradeVersionRow.trade_id, TradeVersionRow.version, TradeVersionRow.content_hash).where(
-            TradeVersionRow.feed_id == feed_id, TradeVersionRow.trade_id == text("ANY (:ids)")
+            TradeVersionRow.feed_id == feed_id, TradeVersionRow.trade_id == _ANY_OF
         )
         statement = statement.order_by(TradeVersionRow.version)  # of two versions with one content the later counts
         found: defaultdict[str, dict[bytes, int]] = defaultdict(dict)
-        for trade_id, version, content_hash in self._connection.execute(statement, {"ids": list(trade_ids)}):
+        for trade_id, version, content_hash in self._connection.execute(statement, {"ids": "\n".join(trade_ids)}):
             found[trade_id][content_hash] = version
         return {trade_id: Known(max(hashes.values()), hashes) for trade_id, hashes in found.items()}
 
@@ -203,7 +206,7 @@ class BookRepository:
         copy_lines(self._connection, TradeVersionRow, VERSION_COLUMNS, lines)
         lines = [f"{feed_id}\t{v.text.trade_id}\t{v.version}\t{leg}" for v in versions for leg in v.text.legs]
         copy_lines(self._connection, TradeLegRow, LEG_COLUMNS, lines)
-        lines = [f"{feed_id}\t{v.text.trade_id}\t1\t{v.landed_at.isoformat()}" for v in versions if v.version == 1]
+        lines = [f"{feed_id}\t{v.text.trade_id}\t1\t{instant(v.landed_at)}" for v in versions if v.version == 1]
         copy_lines(self._connection, TradeRow, ("feed_id", "trade_id", "version", "first_landed_at"), lines)
         if len(lines) < len(versions):
             numbers = {"first": first, "last": last}
@@ -230,10 +233,11 @@ class BookRepository:
 
 
 def _version_line(feed_id: int, change_seq: int, v: BookedVersion) -> str:
+    message_id = NOTHING if v.message_id is None else v.message_id
     return (
-        f"{feed_id}\t{v.text.trade_id}\t{v.version}\t{change_seq}\t{cell(v.message_id)}\t{v.source}\t"
-        f"{digest(v.content_hash)}\t{v.landed_at.isoformat()}\t{v.booked_at.isoformat()}\t"
-        f"{cell(v.changed_fields)}\t{v.text.columns}"
+        f"{feed_id}\t{v.text.trade_id}\t{v.version}\t{change_seq}\t{message_id}\t{v.source}\t"
+        f"{digest(v.content_hash)}\t{instant(v.landed_at)}\t{instant(v.booked_at)}\t"
+        f"{cell(v.changed_fields) if v.changed_fields else '{}'}\t{v.text.columns}"
     )
 
 
