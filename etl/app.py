@@ -35,7 +35,7 @@ from etl.store.repositories.feeds import Identity
 from etl.store.sessions import check_sessions
 from etl.store.unit_of_work import OpenWork, work_on
 from etl.vendor.client import VendorClient
-from etl.wiring import booked, endpoint_of, failed_over, healed, hours_of, polled, unconfirmed
+from etl.wiring import booked, endpoint_of, failed_over, healed, hours_of, polled, take_short_turns, unconfirmed
 
 log = structlog.get_logger()
 
@@ -44,6 +44,7 @@ class App:
     """The program with its settings: the database, and the feeds as they are needed. Close it, or use `with`."""
 
     def __init__(self, settings: Settings, clock: Clock | None = None) -> None:
+        take_short_turns()
         self.settings = settings
         self.clock: Clock = clock or SystemClock()
         self.new_id: Callable[[], str] = new_id

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from itertools import accumulate
 
 import msgspec
 
@@ -106,6 +107,10 @@ def _cut(body: bytes) -> Content:
 
 def _located(elements: list[bytes], body: bytes, position: int) -> tuple[Piece, ...]:
     """Find each element again: only blanks and a comma stand before it, and no element starts with those."""
+    lengths = list(map(len, elements))
+    if len(body) - position == sum(lengths) + len(lengths):  # a comma or the last bracket behind each, and no blank
+        starts = accumulate((length + 1 for length in lengths[:-1]), initial=position)
+        return tuple(map(Piece, starts, elements))
     pieces = []
     for raw in elements:
         while body[position] in _BETWEEN:

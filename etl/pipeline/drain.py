@@ -78,12 +78,14 @@ def poison_in(answer: QueueAnswer) -> bytes | None:
     return answer.body if may_hold_messages(answer.body, answer.content_encoding) else None
 
 
-def read_again(answer: QueueAnswer) -> QueueAnswer:
-    """Return the answer, in doubt where it is called a page but does not read as one in the form in which it lands."""
-    if answer.outcome is not PollOutcome.PAGE or landing_of(answer).bookable:
-        return answer
+def read_again(answer: QueueAnswer) -> tuple[QueueAnswer, Landing]:
+    """Return the answer, in doubt where it is called a page but does not land as one, and what is landed of it."""
+    landing = landing_of(answer)
+    if answer.outcome is not PollOutcome.PAGE or landing.bookable:
+        return answer, landing
     detail = "called a page, but the bytes that are landed do not read as one"
-    return msgspec.structs.replace(answer, outcome=PollOutcome.IN_DOUBT, cause=Cause.UNREADABLE, detail=detail)
+    doubtful = msgspec.structs.replace(answer, outcome=PollOutcome.IN_DOUBT, cause=Cause.UNREADABLE, detail=detail)
+    return doubtful, landing
 
 
 def landing_of(answer: QueueAnswer) -> Landing:

@@ -137,13 +137,13 @@ class Poller:
 
     def _settle(self, poll: OpenPoll, answer: QueueAnswer, drained: Drained, tries: int) -> Intent | None:
         """Land what came, write the outcome, and return the next poll of the drain, or None at its end."""
-        answer = read_again(answer)
+        answer, landing = read_again(answer)
         drained.outcome, drained.cause, drained.detail = answer.outcome, answer.cause, answer.detail
         drained.polls += 1
         drained.retry_after_s = answer.retry_after_s or 0.0
         match answer.outcome:
             case PollOutcome.PAGE:
-                return self._land_page(poll, answer, drained)
+                return self._land_page(poll, answer, landing, drained)
             case PollOutcome.EMPTY:
                 self._close(poll, answer)
                 metrics.LAST_EMPTY_TIMESTAMP_SECONDS.labels(self._feed.name).set(self._clock.now().timestamp())
@@ -166,9 +166,8 @@ class Poller:
                 )  # fmt: skip
                 return None
 
-    def _land_page(self, poll: OpenPoll, answer: QueueAnswer, drained: Drained) -> Intent | None:
+    def _land_page(self, poll: OpenPoll, answer: QueueAnswer, landing: Landing, drained: Drained) -> Intent | None:
         """Land a page and open the next poll in the same commit; on a stop close the poll without a next one."""
-        landing = landing_of(answer)
         drained.pages += 1
         drained.messages += landing.messages
         started = self._clock.monotonic()

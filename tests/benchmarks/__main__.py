@@ -28,7 +28,11 @@ from etl.store.embedded import EmbeddedPostgres
 from tests.benchmarks.drain import logged_in
 
 ROOT = Path(__file__).resolve().parents[2]
-COLUMNS = ("page", "floor trades/s", "ours trades/s", "ours / floor", "again, trades/s", "CPU s/100,000", "RSS MiB")
+ORM_TRADES = 5_000  # enough to know the rate of the ORM loop
+COLUMNS = (
+    "page", "floor trades/s", "ours trades/s", "ours / floor", "again, trades/s", "ORM trades/s", "ours / ORM",
+    "CPU s/100,000: floor", "ours", "ours: Postgres", "RSS MiB",
+)  # fmt: skip
 
 
 def fresh_database(server: EmbeddedPostgres, name: str) -> str:
@@ -39,9 +43,10 @@ def fresh_database(server: EmbeddedPostgres, name: str) -> str:
     return server.url.replace("@/postgres?", f"@/{name}?")
 
 
-def drain(way: str, url: str, database: str, page: int) -> dict[str, float]:
+def drain(server: EmbeddedPostgres, way: str, url: str, database: str, page: int) -> dict[str, float]:
     """Return what one drain in a process of its own measured."""
     command = [sys.executable, "-m", "tests.benchmarks.drain", way, url, database, str(page)]
+    command.append((server.data_dir / "postmaster.pid").read_text().splitlines()[0])
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True, cwd=ROOT)
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
@@ -50,11 +55,11 @@ def backlog(server: EmbeddedPostgres, way: str, trades: int, page: int) -> list[
     """Measure a backlog of `trades` into an empty book; for `ours` also the same trades again as duplicates."""
     database = fresh_database(server, f"bench_{way}")
     with SandboxProcess(Options(trades=trades, seed=1, prerender=page, token_life_s=3600)) as sandbox:
-        first = drain(way, sandbox.url, database, page)
-        if way == "floor":
+        first = drain(server, way, sandbox.url, database, page)
+        if way != "ours":
             return [first]
         resend_everything(sandbox.url)
-        return [first, drain(way, sandbox.url, database, page)]
+        return [first, drain(server, way, sandbox.url, database, page)]
 
 
 def resend_everything(url: str) -> None:
@@ -71,25 +76,35 @@ def median_rate(runs: list[dict[str, float]]) -> float:
 
 def measure(server: EmbeddedPostgres, page: int, trades: int, rounds: int) -> str:
     """Return the table's row for one page size: floor and ours in turn, so that both meet the same noise."""
-    floors, firsts, agains = [], [], []
+    floors, firsts, agains, loops = [], [], [], []
     for number in range(rounds):
         floors += backlog(server, "floor", trades, page)
         first, again = backlog(server, "ours", trades, page)
+        loops += backlog(server, "orm", min(trades, ORM_TRADES), page)
         firsts.append(first)
         agains.append(again)
         sys.stderr.write(f"page {page}, round {number + 1} of {rounds}: {median_rate([first]):,.0f} trades/s\n")
-    floor, ours, twice = map(median_rate, (floors, firsts, agains))
-    cpu = statistics.median(run["cpu_s"] / run["trades"] * 100_000 for run in firsts)
+    floor, ours, twice, orm = map(median_rate, (floors, firsts, agains, loops))
     rss = max(run["rss_mib"] for run in firsts + agains)
     ratio = statistics.median(a["seconds"] / b["seconds"] for a, b in zip(floors, firsts, strict=True))
-    return f"| {page} | {floor:,.0f} | {ours:,.0f} | {ratio:.2f} | {twice:,.0f} | {cpu:.1f} | {rss:.0f} |"
+    cpu = (median_cpu(floors), median_cpu(firsts), median_cpu(firsts, "postgres_s"))
+    return (
+        f"| {page} | {floor:,.0f} | {ours:,.0f} | {ratio:.2f} | {twice:,.0f} | {orm:,.0f} | {ours / orm:.0f} | "
+        f"{' | '.join(f'{each:.1f}' for each in cpu)} | {rss:.0f} |"
+    )
+
+
+def median_cpu(runs: list[dict[str, float]], *names: str) -> float:
+    """Return the median of the CPU seconds for 100,000 trades: of Postgres, or of it and the program together."""
+    of = names or ("cpu_s", "postgres_s")
+    return statistics.median(sum(run[name] for name in of) / run["trades"] * 100_000 for run in runs)
 
 
 def memory(server: EmbeddedPostgres, trades: int, page: int = 1000) -> str:
     """Return a sentence on the peak memory of a large backlog."""
     database = fresh_database(server, "bench_memory")
     with SandboxProcess(Options(trades=trades, seed=1, prerender=page, token_life_s=3600)) as sandbox:
-        run = drain("ours", sandbox.url, database, page)
+        run = drain(server, "ours", sandbox.url, database, page)
     return (
         f"{trades:,} trades in pages of {page}: peak RSS {run['rss_mib']:.0f} MiB, {median_rate([run]):,.0f} trades/s"
     )

@@ -1,16 +1,20 @@
-"""One measured drain in a process of its own: `python -m tests.benchmarks.drain floor|ours URL DATABASE PAGE`.
+"""One measured drain in a process of its own: `python -m tests.benchmarks.drain WAY URL DATABASE PAGE PID`.
 
-Prints one line of JSON: trades, seconds, CPU seconds, peak RSS in MiB.
+WAY is floor, ours or orm; PID the main process of Postgres. Prints one line of JSON: trades, seconds, CPU seconds of
+this process and of Postgres with all that it started, peak RSS in MiB.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import resource
 import sys
 import time
 from collections.abc import Callable
+from decimal import Decimal
+from pathlib import Path
 
 import psycopg
 import requests
@@ -20,6 +24,7 @@ from etl.clock import SystemClock
 from etl.config import Settings, load
 from etl.store import schema
 from etl.store.database import Database
+from tests.benchmarks.orm import OrmLoop
 
 PASSWORD = "sandbox"
 
@@ -79,19 +84,50 @@ def floor(url: str, database: str, page: int) -> tuple[Callable[[], int], Callab
     return work, connection.close
 
 
+def orm(url: str, database: str, page: int) -> tuple[Callable[[], int], Callable[[], None]]:
+    """GET a page, add its trades and legs one object after the other, COMMIT: the loop that is written first."""
+    loop = OrmLoop(database)
+    headers = logged_in(url)
+
+    def work() -> int:
+        trades = 0
+        while elements := requests.get(
+            f"{url}/v2/trades/stp/messages?maxCount={page}", headers=headers, timeout=30
+        ).json(parse_float=Decimal):
+            loop.book(elements)
+            trades += len(elements)
+        return trades
+
+    return work, loop.close
+
+
+def cpu_of(pid: int) -> float:
+    """Return the CPU seconds of a process and of all that it started and that runs or was waited for."""
+    ticks = 0
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it ended just now
+            values = (process / "stat").read_text().rpartition(")")[2].split()
+            if int(process.name) == pid:
+                ticks += sum(map(int, values[11:15]))
+            elif int(values[1]) == pid:
+                ticks += sum(map(int, values[11:13]))
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
 def main() -> None:
     """Measure one drain."""
-    way, url, database, page = sys.argv[1:]
+    way, url, database, page, postgres = sys.argv[1:]
     if way == "ours":
         with Database(database).connect() as connection:
             schema.upgrade(connection)
-    work, close = {"ours": ours, "floor": floor}[way](url, database, int(page))
-    cpu, started = time.process_time(), time.perf_counter()
+    work, close = {"ours": ours, "floor": floor, "orm": orm}[way](url, database, int(page))
+    theirs, cpu, started = cpu_of(int(postgres)), time.process_time(), time.perf_counter()
     trades = work()
-    seconds, cpu_s = time.perf_counter() - started, time.process_time() - cpu
+    seconds, cpu_s, theirs = time.perf_counter() - started, time.process_time() - cpu, cpu_of(int(postgres)) - theirs
     rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     close()
-    sys.stdout.write(json.dumps({"trades": trades, "seconds": seconds, "cpu_s": cpu_s, "rss_mib": rss}) + "\n")
+    found = {"trades": trades, "seconds": seconds, "cpu_s": cpu_s, "postgres_s": theirs, "rss_mib": rss}
+    sys.stdout.write(json.dumps(found) + "\n")
 
 
 if __name__ == "__main__":
