@@ -53,6 +53,7 @@ DEEPEST = 3
 GHOST_S = 120.0
 LONGEST_GHOST_S = 110.0
 HEAL_WITHIN_TURNS = 1500
+BRISK_TURNS = 300
 SETTINGS: Mapping[str, Any] = {
     "ghost_s": GHOST_S, "eligible_after_s": 10, "resend_budget_per_day": 100_000, "error_pause_max_s": 60,
 }  # fmt: skip
@@ -397,7 +398,8 @@ class Simulation:
         self.world.plan.clear()
         self._database_away_until = 0.0
         for number in range(HEAL_WITHIN_TURNS):
-            self.let_pass(self.draw.uniform(1, 25))
+            longest = 25 if number < BRISK_TURNS else 600  # then only sweeps are left, which wait for the quiet hours
+            self.let_pass(self.draw.uniform(1, longest))
             self.step()
             if number % 3 == 0 and self._is_at_rest():
                 self.counts["turns to heal"] += number
