@@ -279,8 +279,8 @@ def test_parquet_keeps_numbers_as_numbers_and_refuses_what_it_cannot_hold(stp_et
     assert schema.field("term_amount").type == pa.decimal128(38, 18)
     assert schema.field("value_date").type == pa.date32()
 
-    book.book(a_raw_message(tradeId="L1", dealtAmount=10**45))
-    book.book(a_raw_message(tradeId="L2", dealtAmount=Number(f"0.{'0' * 39}1")))
-    done = stp_etl("export", "legs", "--trade-date", DAY, "--to", str(tmp_path / "wide.parquet"))
+    large, small = {"dealtAmount": 9 * 10**37}, {"dealtAmount": Number(f"0.{'0' * 37}1")}
+    book.book(*(a_raw_message(tradeId=f"L{n}", **each) for n, each in enumerate((large, large, small))))
+    done = stp_etl("export", "positions", "--trade-date", DAY, "--to", str(tmp_path / "wide.parquet"))
     assert (done.code, (tmp_path / "wide.parquet").exists()) == (1, False)
-    assert "has a number of 86 digits, and Parquet holds 76 exactly; use csv or jsonl" in done.err
+    assert "has a number of 77 digits, and Parquet holds 76 exactly; use csv or jsonl" in done.err
