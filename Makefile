@@ -14,7 +14,7 @@ PIP_COMPILE := $(PLAIN_PIP) CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compil
 	--allow-unsafe --strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench bench-peers crash drill simulate contract lock venv clean
+.PHONY: help demo test lint bench bench-peers crash drill simulate reader contract lock venv clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -44,6 +44,9 @@ $(PEERS)/.installed: tests/benchmarks/peers.txt
 
 crash: venv ## kill the daemon at random instants, heal, count what is lost: make crash RUNS=50 SEED=1
 	@$(BIN)/python -m tests.simulation.crash --runs $(or $(RUNS),50) --seed $(or $(SEED),1)
+
+reader: venv ## a reader of the incremental feed through fifty kills of the daemon
+	@$(BIN)/python -m pytest tests/simulation/test_reader.py -q -s -m nightly $(ARGS)
 
 contract: venv ## deploy/REPORTING.md and the list of reporting columns anew, after a column was added
 	@$(BIN)/python -m tests.reporting_page
