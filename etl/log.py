@@ -62,11 +62,6 @@ def least_of(name: str) -> int:
     return logging.ERROR if name in ALARMED else logging.WARNING if name in TALKATIVE else logging.NOTSET
 
 
-def register_secret(value: str) -> None:
-    """Mask `value` from now on wherever it would be logged; meant for session tokens, of which the newest are kept."""
-    KNOWN_SECRETS.pass_by(value)
-
-
 def shared_processors() -> list[Processor]:
     return [
         structlog.contextvars.merge_contextvars,

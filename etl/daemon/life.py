@@ -15,7 +15,7 @@ from etl.daemon.reload import reload
 from etl.daemon.signals import RELOAD, STOP, Signals
 from etl.daemon.systemd import ServiceManager
 from etl.daemon.timetable import Timetable
-from etl.daemon.watch import Watch
+from etl.daemon.watch import Watch, say_missed
 from etl.errors import DatabaseAwayError
 from etl.jobs import Job, JobState
 from etl.pipeline.backoff import Pauses
@@ -62,6 +62,7 @@ class Daemon:
         while True:
             try:
                 app.check_database()
+                say_missed(app)
                 return jobs_of(app)
             except DatabaseAwayError as error:
                 pauses.longer()

@@ -1,4 +1,4 @@
-"""Looks once a second at what nobody else would notice: jobs that hang, and clocks that jump."""
+"""Looks at what nobody else would notice: jobs that hang or were missed, and clocks that jump."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable
 import structlog
 
 from etl import metrics
+from etl.app import App
 from etl.clock import Clock
 from etl.jobs import Beats, JobState
 
@@ -60,3 +61,23 @@ class Watch:
 
     def _clocks(self) -> tuple[float, float, float]:
         return self._clock.now().timestamp(), self._clock.monotonic(), self._clock.boottime()
+
+
+def say_missed(app: App) -> None:
+    """Say of each feed that nobody has polled well for too long that runs were missed before this start.
+
+    They are made up by the first one: whatever was done meanwhile waits in the vendor's queue.
+    """
+    now, ours = app.clock.now(), app.settings.feeds
+    with app.open_work() as work:
+        feeds = work.figures.look().feeds
+    for feed in feeds:
+        last_at = feed.last_good_at
+        if feed.feed in ours and last_at is not None and feed.state != "paused":
+            silent_s = app.trading_hours.trading_s(last_at, now)
+            if silent_s > app.settings.ops.stale_after_s:
+                job = f"poll-{feed.feed}"
+                metrics.JOB_IRREGULAR.labels(job, "missed").inc()
+                log.warning(
+                    "job.missed", job=job, feed=feed.feed, last_at=last_at.isoformat(), trading_s=round(silent_s)
+                )

@@ -128,8 +128,8 @@ class Poller:
         except Exception:
             self._close(intent.poll, QueueAnswer(PollOutcome.NOT_SENT, Cause.NO_SESSION, "no session with the vendor"))
             raise
-        started = self._clock.monotonic()
-        self._left_open = intent.poll, BROKEN_OFF
+        structlog.contextvars.bind_contextvars(poll_id=intent.poll.poll_id, request_id=intent.poll.request_id)
+        started, self._left_open = self._clock.monotonic(), (intent.poll, BROKEN_OFF)
         answer = self._vendor.next_page(intent.ticket, intent.poll.max_count)
         metrics.PAGE_SECONDS.labels("ask").observe(self._clock.monotonic() - started)
         metrics.POLLS.labels(self._feed.name, answer.outcome).inc()

@@ -11,6 +11,7 @@ import msgspec
 import requests
 
 from etl.clock import Clock
+from etl.config import KNOWN_SECRETS
 from etl.errors import VendorAwayError, VendorRefusedError
 from etl.vendor.asking import raise_unless_answered, request_to
 from etl.vendor.endpoint import Endpoint
@@ -212,7 +213,8 @@ class Session:
         return value
 
     def _remember(self, secret: str) -> None:
-        """Know the last few secrets, so that they can be hidden wherever the vendor repeats them."""
+        """Know the last few secrets, to hide them wherever the vendor repeats them, and in every log line."""
+        KNOWN_SECRETS.pass_by(secret)
         self._known_secrets = tuple(dict.fromkeys((secret, *self._known_secrets)))[:8]
 
 

@@ -1,10 +1,12 @@
 """The daemon's start without a vendor, and its life through a rotation of the password."""
 
 import socket
+import time
 
 import pytest
 
 from tests.acceptance.program import Program, booked, feed_text, handed_out, settings_text, until
+from tests.databases import rows
 
 NEW = "new-pass-word 8"
 
@@ -75,6 +77,42 @@ def test_a_vendor_that_is_not_there_yet_is_waited_for_and_said_once(play, tmp_pa
         assert daemon.events("job.recovered")
         assert daemon.events("poll.in_doubt") == []
         assert daemon.stop() == 0
+
+
+def test_runs_that_nobody_made_before_a_restart_are_said_and_made_up(play, program_for, database):
+    sandbox = play(trades=20)
+    program = program_for(sandbox)
+    program.file.write_text(f'[trading]\nweekend = "open"\n{program.file.read_text()}')
+    with program.daemon() as daemon:
+        until(lambda: len(booked(database)) == 20, what="the backlog")
+        assert daemon.stop() == 0
+        assert daemon.events("job.missed") == []
+    program.file.write_text(program.file.read_text().replace("[ops]", "[ops]\nstale_after_s = 1"))
+    trades = set(sandbox.control.execute(3))
+    time.sleep(1.5)
+    with program.daemon() as daemon:
+        until(lambda: trades <= booked(database), what="the trades of the meantime")
+        (said,) = daemon.events("job.missed")
+        assert daemon.stop() == 0
+
+    assert (said["job"], said["feed"], said["level"]) == ("poll-main", "main", "warning")
+    assert said["trading_s"] >= 1
+
+
+def test_a_log_line_of_a_poll_leads_to_its_row_and_to_the_vendors_own_log(play, program_for, database):
+    sandbox = play(trades=20)
+    with program_for(sandbox).daemon() as daemon:
+        until(lambda: [each for each in daemon.events("job.finished") if each["job"] == "poll-main"], what="a drain")
+        line = next(each for each in daemon.events("job.finished") if each["job"] == "poll-main")
+        assert daemon.stop() == 0
+
+    assert len(line["run_id"]) == 32
+    found = rows(
+        database, "SELECT id FROM stp.poll WHERE request_id = :id UNION SELECT poll_id FROM stp.current_poll"
+        " WHERE request_id = :id", id=line["request_id"],
+    )  # fmt: skip
+    assert line["request_id"] in {each["request_id"] for each in sandbox.control.requests()}
+    assert found == [(line["poll_id"],)]
 
 
 def free_port() -> int:
