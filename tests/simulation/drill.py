@@ -58,7 +58,7 @@ def drill(place: Path, server: EmbeddedPostgres, *, runs: int, seed: int) -> Dri
     given = {
         "seed": seed,
         "trades": 300,
-        "rate": 40.0,
+        "rate": 6.0,
         "page_size": 5,
         "read_timeout_s": 20.0,
         "resend_days_at_once": 31,
