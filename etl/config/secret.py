@@ -6,7 +6,7 @@ import json
 import re
 from collections import deque
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, unquote, urlsplit
 
 from etl.errors import OperatorError
 
@@ -49,6 +49,14 @@ class KnownSecrets:
         return without_credentials(text)
 
 
+def password_in(address: str) -> str:
+    """Return the password in an address such as that of a database; empty where there is none."""
+    try:
+        return unquote(urlsplit(address).password or "")
+    except ValueError:
+        return ""
+
+
 def forms_of(value: str) -> tuple[str, ...]:
     """Return the spellings in which `value` may turn up: as it is, quoted by Python, JSON or a URL; longest first."""
     if len(value) < SHORTEST_REDACTED:
@@ -85,6 +93,7 @@ class Secret:
             except (OSError, ValueError) as error:
                 raise OperatorError(f"secret file {self._path}: {why_unreadable(error)}") from error
         KNOWN_SECRETS.keep(value)
+        KNOWN_SECRETS.keep(password_in(value))
         return value
 
     def __eq__(self, other: object) -> bool:

@@ -117,8 +117,8 @@ class Session:
             return True
 
     def hide(self, text: str) -> str:
-        """Return the text without the secrets that this session has ever sent or been sent, of late."""
-        return without_secrets(text, self._known_secrets)
+        """Return the text without the secrets that this session sent or was sent of late, and all others we know."""
+        return KNOWN_SECRETS.redacted(without_secrets(text, self._known_secrets))
 
     def _login(self) -> Grant:
         password = self._read(self.endpoint.password, "password")
