@@ -16,7 +16,7 @@ from etl.daemon.signals import RELOAD, STOP, Signals
 from etl.daemon.systemd import ServiceManager
 from etl.daemon.timetable import Timetable
 from etl.daemon.watch import Watch, say_missed
-from etl.errors import DatabaseAwayError
+from etl.errors import TransientError
 from etl.jobs import Job, JobState
 from etl.pipeline.backoff import Pauses
 from etl.schedule import jobs_of
@@ -64,7 +64,7 @@ class Daemon:
                 app.check_database()
                 say_missed(app)
                 return jobs_of(app)
-            except DatabaseAwayError as error:
+            except TransientError as error:  # away, or lost in the middle of a commit
                 pauses.longer()
                 app.beats.enter("starting", str(error))
                 log.warning("database.away", error=str(error), next_try_s=round(pauses.left_s, 1))
