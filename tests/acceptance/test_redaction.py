@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
 
+import pytest
 from sqlalchemy import make_url
 
 from etl.sandbox.options import User
@@ -100,6 +101,7 @@ def page_text(url: str) -> str:
         return refused.read().decode()
 
 
+@pytest.mark.timeout(300)  # a dozen commands, each a process
 def test_no_secret_leaves_the_process_by_any_way(tmp_path, database_url, database):
     with ScriptedVendor() as vendor:
         hostile(vendor)
