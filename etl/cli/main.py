@@ -35,6 +35,7 @@ NOUNS: Mapping[str, str] = MappingProxyType(
         "resends": "etl.cli.resends",
         "sandbox": "etl.cli.sandbox",
         "status": "etl.cli.status",
+        "doctor": "etl.cli.doctor",
         "trades": "etl.cli.trades",
         "messages": "etl.cli.messages",
         "exceptions": "etl.cli.exceptions",

@@ -46,13 +46,13 @@ def translated(error: BaseException) -> EtlError:
     unsendable = unsendable or "number of parameters" in sentence
     if unsendable or state.startswith(CONTENT_CLASSES):
         return ContentRefusedError(f"the database refuses the content ({state or 'text'}): {sentence}")
-    if state.startswith(AWAY_CLASSES) or state in AWAY_CODES:
-        return DatabaseAwayError(f"the database does not take work now ({state}): {sentence}")
     if any(word in sentence for word in POOLERS_WORDS):
         return DatabaseRefusedError(
             f"a pooler stands between us and Postgres ({sentence}); let database.url name Postgres itself, or a pool "
             "with pool_mode = session that passes the connection's options on"
         )
+    if state.startswith(AWAY_CLASSES) or state in AWAY_CODES:
+        return DatabaseAwayError(f"the database does not take work now ({state}): {sentence}")
     lost = isinstance(error, OperationalError | InterfaceError | psycopg.OperationalError | PoolTimeoutError)
     broken = isinstance(error, DBAPIError) and error.connection_invalidated
     if lost and not state and (broken or not any(word in sentence for word in REFUSED_WORDS)):

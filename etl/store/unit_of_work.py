@@ -14,6 +14,7 @@ from etl.store.repositories.answers import AnswerRepository
 from etl.store.repositories.attention import AttentionRepository
 from etl.store.repositories.book import BookRepository
 from etl.store.repositories.certificates import CertificateRepository
+from etl.store.repositories.checkup import CheckupRepository
 from etl.store.repositories.contract import ContractRepository
 from etl.store.repositories.day import DayRepository
 from etl.store.repositories.exports import ExportRepository
@@ -136,6 +137,11 @@ class UnitOfWork:
     def requests(self) -> RequestRepository:
         """What commands want of the leader."""
         return RequestRepository(self._connection)
+
+    @cached_property
+    def checkup(self) -> CheckupRepository:
+        """What can be learnt of the server without changing anything."""
+        return CheckupRepository(self._connection)
 
     @contextmanager
     def savepoint(self) -> Iterator[None]:
