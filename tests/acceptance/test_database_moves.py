@@ -69,6 +69,7 @@ def test_law_1_a_promoted_standby_that_lost_commits_heals_by_itself(primary, pla
             until(lambda: value(after, HEALED), what="the gap of the failover to heal", within_s=60)
             here.sandbox.control.execute(5)
             until(lambda: len(booked(after)) == 55, what="the trades after the failover")
+            here.heal(daemon, within_s=60)
 
             assert daemon.stop() == 0
             found = here.verdict()
@@ -121,12 +122,10 @@ def test_a_dump_put_into_another_server_is_not_pulled_into_until_a_person_says_s
 def test_a_database_that_moved_and_lacks_nothing_is_adopted(primary, place, tmp_path, opened):
     with world(tmp_path, place, resend_days_at_once=31, trades=5) as here, embedded() as target:
         program = here.program
-        assert program.call("feeds", "adopt-database", "main", "--reason", "moved").returncode == 1
         assert program.call("poll").returncode == 0
         new = dumped_into(primary, place, target)
         program.file.write_text(program.file.read_text().replace(f'url = "{place}"', f'url = "{new}"'))
         here.sandbox.control.execute(3)
-        assert program.call("poll").returncode == 1
 
         adopted = program.call("feeds", "adopt-database", "main", "--reason", "moved to another host")
         again = program.call("feeds", "adopt-database", "main", "--reason", "moved")

@@ -166,7 +166,8 @@ class FeedRepository:
         Raises FenceLostError when one has done so already, or when the database failed over since we did.
         """
         same = func.coalesce(LeaseRow.timeline == func.stp.timeline(), true())
-        statement = select(LeaseRow.epoch).where(LeaseRow.feed_id == feed_id, LeaseRow.epoch == epoch, same)
+        limit = func.set_config("idle_in_transaction_session_timeout", "4s", true())  # as long as the lease itself
+        statement = select(limit).where(LeaseRow.feed_id == feed_id, LeaseRow.epoch == epoch, same)
         if self._connection.execute(statement.with_for_update(read=True)).one_or_none() is None:
             raise FenceLostError("another instance leads this feed now, or the database failed over")
 
