@@ -6,7 +6,6 @@ from collections.abc import Callable
 from threading import Event, Thread
 
 import psycopg
-from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from etl.clock import Clock
@@ -49,9 +48,8 @@ class Listener:
             driver = connection.connection.driver_connection
             assert isinstance(driver, psycopg.Connection), "the driver is psycopg 3"
             connection.detach()  # closed at the end, so that nobody gets a connection that listens
-            connection.execute(text(f"LISTEN {CHANNEL}"))
-            connection.commit()
             driver.autocommit = True
+            driver.execute(f"LISTEN {CHANNEL}")
             while not self._ended.is_set():
                 for notice in driver.notifies(timeout=LOOK_UP_EVERY_S, stop_after=1):
                     if notice.payload.isdigit():
