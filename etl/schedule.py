@@ -87,6 +87,8 @@ class LeadJob:
                 log.error("database.other", feed=feed.name, error=str(error))
             self._refused = str(error)
             return {}
+        except EtlError:  # said by the job that polls, which tries it less often
+            return {}
         self._refused = ""
         metrics.LEADER.labels(feed.name).set(leads)
         if leads and not led:
@@ -133,6 +135,9 @@ class PollJob:
         feed = self._feed
         try:
             leads = feed.lead()
+        except OtherDatabaseError as error:  # logged by the job that leads
+            self._stands[feed.name] = str(error)
+            return str(error)
         except OperatorError as error:
             self._stands[feed.name] = str(error)
             raise
@@ -190,9 +195,9 @@ class PollOnRequest:
         """Drain and book; return what the command shows. Raises EtlError where it could not be tried."""
         feed = self._feed
         if (reason := feed.paused_reason()) is not None:
-            raise EtlError(f"feed {feed.name} is paused: {reason}")
+            raise EtlError(f"it is paused: {reason}")
         if feed.poller.resting_s > 0:
-            raise VendorAwayError(f"feed {feed.name} rests for {feed.poller.resting_s:.0f} s more, after trouble")
+            raise VendorAwayError(f"it rests for {feed.poller.resting_s:.0f} s more, after trouble")
         drained = feed.drain()
         Booker(feed.booked_feed, self._app.open_work, self._app.clock).book(self._app.stop)
         with self._app.open_work() as work:

@@ -12,7 +12,7 @@ from etl.clock import Clock
 from etl.store.database import Database
 from etl.store.repositories.requests import CHANNEL
 
-LOOK_UP_EVERY_S = 1.0  # whether to stop
+LOOK_UP_EVERY_S = 0.25  # whether to stop
 AGAIN_AFTER_S = 2.0
 
 

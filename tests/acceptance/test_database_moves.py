@@ -114,6 +114,8 @@ def test_a_dump_put_into_another_server_is_not_pulled_into_until_a_person_says_s
                 until(lambda: len(booked(database)) == 30, what="what the dump lacks", within_s=60)
                 until(lambda: status_of(database)["state"] == "polling", what="the gap to heal", within_s=60)
                 assert daemon.stop() == 0
+            assert len(daemon.events("database.other")) == 1
+            assert daemon.events("job.refused") == []
             assert booked(database) == handed_out(here.sandbox)
             assert rows(database, "SELECT deed, reason FROM stp.audit") == [("gaps open", "dump put back")]
             assert value(database, LAST_SEQ) > 1_000_000_000

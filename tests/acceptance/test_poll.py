@@ -191,7 +191,7 @@ def test_a_poll_that_the_leader_cannot_do_says_why(play, program_for, database):
 
         assert daemon.stop() == 0
     assert ended.returncode == 1
-    assert re.search(r"feed main: feed main rests for \d+ s more, after trouble", ended.stderr), ended.stderr
+    assert re.search(r"feed main: it rests for \d+ s more, after trouble", ended.stderr), ended.stderr
     assert len(sandbox.control.requests()) == asked
     assert rows(database, "SELECT state FROM stp.request") == [("failed",)]
 
