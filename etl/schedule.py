@@ -11,7 +11,7 @@ import structlog
 from etl import metrics
 from etl.app import App, FeedRuntime
 from etl.controls.requests import Deed, Requests
-from etl.domain.calendar import business_days_before, market_is_open
+from etl.domain.calendar import business_days_before
 from etl.errors import BookingHeldError, EtlError, OperatorError, OtherDatabaseError, VendorAwayError
 from etl.jobs import Job
 from etl.ops.notify import Notifier, target_of
@@ -245,7 +245,8 @@ def _watchman(app: App) -> Watchman:
         return {name: max(least, SILENT_POLLS * feed.poll_interval_s) for name, feed in app.settings.feeds.items()}
 
     return Watchman(
-        app.open_work, app.clock, app.beats, stale_after_s=stale_after_s, market_is_open=market_is_open,
+        app.open_work, app.clock, app.beats, stale_after_s=stale_after_s,
+        is_stale=lambda last, now, after_s: app.trading_hours.is_stale(last, now, after_s),
         aged_before=lambda now: business_days_before(now, app.settings.alerts.break_age_days),
     )  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""Trade days, which turn at 17:00 New York, and the hours of the market."""
+"""Trade days, which turn at 17:00 New York, and business days."""
 
 from __future__ import annotations
 
@@ -16,14 +16,6 @@ def trade_day(instant: datetime) -> date:
     Weekends are not skipped. Market custom, not stated by the vendor (integral-api.md §12).
     """
     return (instant.astimezone(NEW_YORK).replace(tzinfo=None) + timedelta(days=1) - TURNS_AT).date()
-
-
-def market_is_open(instant: datetime) -> bool:
-    """Return whether trades are to be expected: not from Friday 17:00 to Sunday 17:00 New York. Holidays count as open.
-
-    Market custom, as above.
-    """
-    return trade_day(instant).weekday() < SATURDAY
 
 
 def business_days_before(instant: datetime, days: int) -> datetime:

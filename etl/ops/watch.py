@@ -21,11 +21,11 @@ class Watchman:
 
     def __init__(
         self, open_work: OpenWork, clock: Clock, beats: Beats, *, stale_after_s: Callable[[], Mapping[str, float]],
-        market_is_open: Callable[[datetime], bool], aged_before: Callable[[datetime], datetime],
+        is_stale: Callable[[datetime, datetime, float], bool], aged_before: Callable[[datetime], datetime],
     ) -> None:  # fmt: skip
-        """Take what is judged by: how long each of our feeds may be silent, and before when a break is an old one."""
+        """Take what is judged by: how long our feeds may be silent, in the market's hours; which breaks are old."""
         self._open_work, self._clock, self._beats = open_work, clock, beats
-        self._stale_after_s, self._market_is_open, self._aged_before = stale_after_s, market_is_open, aged_before
+        self._stale_after_s, self._is_stale, self._aged_before = stale_after_s, is_stale, aged_before
         self._since = clock.now()
 
     def __call__(self) -> Mapping[str, int]:
@@ -43,11 +43,10 @@ class Watchman:
         limits = self._stale_after_s()
         for feed in figures.feeds:
             if feed.feed in limits:
-                yield from self._of_feed(feed, now, timedelta(seconds=limits[feed.feed]))
+                yield from self._of_feed(feed, now, limits[feed.feed])
 
-    def _of_feed(self, feed: FeedFigures, now: datetime, limit: timedelta) -> Iterator[Alert]:
+    def _of_feed(self, feed: FeedFigures, now: datetime, limit_s: float) -> Iterator[Alert]:
         last = feed.last_good_at
-        silent = now - (last or self._since)
         if feed.state == "paused":
             if feed.paused_until is not None and feed.paused_until < now:
                 yield Alert(
@@ -55,7 +54,7 @@ class Watchman:
                     f"paused longer than planned, until {feed.paused_until.isoformat()}; resume it: "
                     f"stp-etl feeds resume {feed.feed} --reason TEXT", feed.feed_id,
                 )  # fmt: skip
-        elif silent > limit and now - self._since > GRACE and all(map(self._market_is_open, (now, now - limit))):
+        elif now - self._since > GRACE and self._is_stale(last or self._since, now, limit_s):
             since = "ever" if last is None else last.isoformat()
             yield Alert(
                 AlertKind.FEED_STALE, f"feed.stale/{feed.feed_id}/{since}", now,

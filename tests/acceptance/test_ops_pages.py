@@ -15,6 +15,7 @@ from etl.store.embedded import EmbeddedPostgres
 from tests.acceptance.program import Program, booked, feed_text, settings_text, until
 from tests.databases import SETTINGS, folder
 
+STALE_AT_ANY_HOUR = '[trading]\nweekend = "open"\n[ops]\nstale_after_s = 1'
 NEEDED = ("database", "schema", "settings")
 
 
@@ -116,7 +117,7 @@ def test_the_pages_stand_while_the_database_is_not_there_yet_goes_away_or_hangs(
 def test_a_vendor_that_is_down_is_told_with_its_age_and_leaves_the_daemon_ready(play, program_for, database):
     sandbox = play(trades=5)
     program = program_for(sandbox)
-    program.file.write_text(program.file.read_text().replace("[ops]", "[ops]\nstale_after_s = 1"))
+    program.file.write_text(program.file.read_text().replace("[ops]", STALE_AT_ANY_HOUR))
     with program.daemon() as daemon:
         until(lambda: len(booked(database)) == 5, what="the trades")
         until(lambda: "last good answer" in daemon.parts()["feed main"]["reason"], what="the first look")
@@ -158,11 +159,11 @@ def test_another_schema_or_a_secret_that_cannot_be_read_makes_it_unready_by_name
         until(lambda: ready(daemon) == 200, what="readiness again")
 
         with database.connect() as connection:
-            connection.exec_driver_sql("UPDATE stp.alembic_version SET version_num = '9999'")
+            connection.exec_driver_sql("UPDATE stp.alembic_version SET version_num = '0001'")
             connection.commit()
 
         until(lambda: ready(daemon) == 503, what="the other schema")
-        assert "newer than this program" in unsound(daemon)["schema"]
+        assert "the schema is at 0001 and this program needs" in unsound(daemon)["schema"]
         assert daemon.page("/livez").status_code == 200
 
 

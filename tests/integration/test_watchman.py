@@ -4,7 +4,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from etl.domain.calendar import business_days_before, market_is_open
+from etl.domain.calendar import business_days_before
+from etl.domain.trading_hours import TradingHours
 from etl.jobs import Beats, Job
 from etl.ops.watch import Watchman
 from tests.clocks import START, FakeClock
@@ -24,7 +25,8 @@ class Watching:
         self.feed = a_feed(open_work, at=at)
         self.open_work = open_work
         self.watchman = Watchman(
-            open_work, self.clock, self.beats, stale_after_s=lambda: {"main": LIMIT_S}, market_is_open=market_is_open,
+            open_work, self.clock, self.beats, stale_after_s=lambda: {"main": LIMIT_S},
+            is_stale=TradingHours().is_stale,
             aged_before=lambda now: business_days_before(now, 2),
         )  # fmt: skip
 
