@@ -137,8 +137,12 @@ def read_through_kills(folder: Path, database_url: str, *, kills: int, seed: int
 
 def kill_one(program: Program, reader: Reader, chance: random.Random) -> None:
     """Run the daemon until it has booked something, and kill it a moment later."""
-    with program.daemon() as daemon:
-        daemon.started()
+    with program.daemon() as daemon:  # starting takes long where the machine has much to do
+        until(
+            lambda: daemon.events("daemon.started") or daemon.process.poll() is not None,
+            what="the daemon",
+            within_s=100,
+        )
         before = len(reader.seen)
         until(lambda: len(reader.seen) > before, what="something to be booked", within_s=60)
         time.sleep(chance.uniform(0, 0.8))
