@@ -1,6 +1,7 @@
 """`stp-etl db`: the schema, the rights, and a shell that keeps the password to itself."""
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -74,7 +75,8 @@ def test_grants_can_be_read_before_they_are_run(stp_etl, postgres):
 
     assert (printed.code, done.code) == (0, 0)
     assert 'GRANT USAGE ON SCHEMA reporting TO "stp_reporting";' in printed.out
-    assert 'GRANT INSERT ON stp.answer, stp.audit, stp.trade_leg, stp.trade_version TO "odd""role";' in printed.out
+    (insert_only,) = re.findall(r'(?m)^GRANT INSERT ON (.*) TO "odd""role";$', printed.out)
+    assert {"stp.answer", "stp.audit", "stp.trade_leg", "stp.trade_version"} <= set(insert_only.split(", "))
     assert "nothing was run" in printed.err
     assert stp_etl("db", "grants", "--daemon-role", "nobody_there").code == 1
 
