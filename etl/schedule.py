@@ -18,6 +18,8 @@ from etl.ops.notify import Notifier, target_of
 from etl.ops.watch import Watchman
 from etl.pipeline.backoff import Pauses
 from etl.pipeline.book import Booker
+from etl.reconcile import SERVE_EVERY_S as RECONCILE_EVERY_S
+from etl.reconcile import ReconcileJob
 from etl.store.repositories.requests import Request
 
 LOOK_EVERY_S = 30.0  # for answers that another instance landed; our own are known at once
@@ -30,6 +32,7 @@ SERVE_EVERY_S = 1.0  # a notice comes sooner
 WATCH_EVERY_S = 15.0
 ALERTS_EVERY_S = 5.0
 SILENT_POLLS = 3  # missed ones in a row, where polls are rarer than ops.stale_after_s
+RECONCILE_DEADLINE_S = 3600.0  # a run waits for drains and looks again, for each level and value
 
 log = structlog.get_logger()
 
@@ -66,6 +69,10 @@ def _jobs_of(app: App, feed: FeedRuntime) -> list[Job]:
         of_feed(
             f"book-{feed.name}", app.settings.booking.book_every_s, BookJob(app, feed),
             progress=lambda: feed.booker.counts.total(),
+        ),
+        Job(
+            f"reconcile-{feed.name}", RECONCILE_EVERY_S, ReconcileJob(app, feed), feed=feed.name,
+            deadline_s=RECONCILE_DEADLINE_S,
         ),
     ]  # fmt: skip
 

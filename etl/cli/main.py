@@ -33,6 +33,8 @@ NOUNS: Mapping[str, str] = MappingProxyType(
         "resend": "etl.cli.resend",
         "gaps": "etl.cli.gaps",
         "resends": "etl.cli.resends",
+        "reconcile": "etl.cli.reconcile",
+        "breaks": "etl.cli.breaks",
         "sandbox": "etl.cli.sandbox",
         "status": "etl.cli.status",
         "doctor": "etl.cli.doctor",

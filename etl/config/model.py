@@ -19,11 +19,11 @@ from etl.config.values import (
     OptionalPath,
     OptionalSecret,
     OptionalTimeOfDay,
-    PerCurrency,
     Section,
     Text,
     Texts,
     TimeOfDay,
+    Tolerances,
     database_url,
     listen_address,
     nothing_if_empty,
@@ -126,6 +126,9 @@ class ReconciliationSettings(Zoned):
     adopt_status: bool = True
     fills_history_days: int = Field(default=2, ge=1, le=31)
     calls_per_run: int = Field(default=200, ge=1, le=100_000)
+    call_spacing_s: float = Field(default=0.05, ge=0, le=60)
+    daily: Literal["on", "off"] = "on"
+    daily_at: TimeOfDay = time(17, 10)
     sweep: Literal["daily", "off"] = "daily"
     sweep_at: TimeOfDay = time(17, 30)
     suspect_after_sweeps: int = Field(default=2, ge=1, le=7)
@@ -134,7 +137,10 @@ class ReconciliationSettings(Zoned):
     business_day_ends: TimeOfDay = time(17)
     reporting_currency: Currency = "USD"
     minor_unit_digits: DigitsPerCurrency = Field(default_factory=dict)
-    tolerance_units: PerCurrency = Field(default_factory=dict)
+    tolerance_units: Tolerances = Field(default_factory=dict)
+    rate_stale_s: float = Field(default=3_600, ge=1, le=31_536_000)
+    severity_low_below: int = Field(default=10_000, ge=0, le=10**15)
+    severity_high_from: int = Field(default=1_000_000, ge=1, le=10**15)
 
 
 class PublishSettings(Section):

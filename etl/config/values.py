@@ -113,7 +113,8 @@ OptionalSecret = Annotated[Secret | None, BeforeValidator(secret_from)]
 TimeOfDay = Annotated[time, BeforeValidator(time_of_day)]
 OptionalTimeOfDay = Annotated[time | None, BeforeValidator(time_of_day), BeforeValidator(nothing_if_empty)]
 Currency = Annotated[str, Field(pattern=r"^[A-Z0-9]{2,12}$")]
-PerCurrency = Annotated[Mapping[Currency, Annotated[int, Field(ge=0, le=1_000_000)]], BeforeValidator(upper_case_keys)]
+Named = Annotated[str, Field(pattern=r"^([A-Z_]+:)?[A-Z0-9_]{2,16}(/[A-Z0-9]{2,12})?$")]
+Tolerances = Annotated[Mapping[Named, Annotated[int, Field(ge=0, le=1_000_000)]], BeforeValidator(upper_case_keys)]
 DigitsPerCurrency = Annotated[Mapping[Currency, Annotated[int, Field(ge=0, le=18)]], BeforeValidator(upper_case_keys)]
 
 

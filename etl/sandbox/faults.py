@@ -21,11 +21,13 @@ FIELD = frozenset({"missing_field", "renamed_field", "retyped_field"})
 """With a name behind a colon: the messages of the page lack it, call it otherwise, or make it another type."""
 RESEND = frozenset({"short_resend", "amended_on_resend"})
 SESSION = frozenset({"token_expired", "redirect"})
+MEANWHILE = frozenset({"execute"})
+"""Trades are done right before the answer is made: after whatever the asker did first."""
 
 KINDS = (
     BROKEN_CONNECTION | LOST_ANSWER | OTHER_BODY | {f"{kind}_before" for kind in OTHER_BODY} | STATUSES
     | {f"{status}_{when}" for status in STATUSES for when in ("before", "after")}
-    | CHANGED_DELIVERY | PAGE | FIELD | RESEND | SESSION
+    | CHANGED_DELIVERY | PAGE | FIELD | RESEND | SESSION | MEANWHILE
 )  # fmt: skip
 BY_CHANCE = tuple(
     sorted(

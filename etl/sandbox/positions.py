@@ -60,7 +60,6 @@ class Net:
     term: Decimal = Decimal(0)
     turnover: Decimal = Decimal(0)
     weighted: Decimal = Decimal(0)
-    fixed: bool = False
 
     def rate(self, places: int) -> Decimal:
         """Return the average rate, weighted by the base amounts."""
@@ -101,14 +100,20 @@ class Ledger:
             for flow in flows(trade):
                 if flow.value_date <= self.day:
                     continue
+                if self._has_left(trade, flow.fixing_date):
+                    continue
                 net = nets[symbol, flow.value_date]
                 net.base = WIDE.add(net.base, turned(flow.base, party.sign))
                 net.term = WIDE.add(net.term, turned(flow.term, party.sign))
                 net.turnover = WIDE.add(net.turnover, abs(flow.base))
                 net.weighted = WIDE.add(net.weighted, WIDE.multiply(abs(flow.base), flow.rate))
-                fixing = flow.fixing_date
-                net.fixed |= trade.fields["tradeType"] in NON_DELIVERABLE and fixing is not None and fixing <= self.day
         return nets
+
+    def _has_left(self, trade: Trade, fixing_date: date | None) -> bool:
+        """Whether a fixed NDF is no position any more, by a vendor that takes them out then."""
+        if self.variants.positions_ndf == "kept" or fixing_date is None:
+            return False
+        return trade.fields["tradeType"] in NON_DELIVERABLE and fixing_date <= self.day
 
     def _sides(self, scope: Scope) -> Iterator[tuple[Party, Trade]]:
         for trade in self.trades:
@@ -116,8 +121,6 @@ class Ledger:
                 yield from ((party, trade) for party in parties(trade) if scope.holds(party))
 
     def _is_shown(self, net: Net) -> bool:
-        if net.fixed and self.variants.positions_ndf == "until_fixing":
-            return False
         return bool(net.base) or self.variants.positions_flat == "kept"
 
     def _row(self, scope: Scope, key: Key, net: Net) -> dict[str, Json]:
@@ -168,6 +171,8 @@ def shaped(rows: list[dict[str, Json]], variants: Variants, page: int) -> Json:
             return {"status": "OK", "positions": rows}
         case "empty_object":
             return {}
+        case "empty_array":
+            return []
         case "paged":
             size = variants.positions_page
             pages = max(1, -(-len(rows) // size))

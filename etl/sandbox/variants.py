@@ -40,7 +40,7 @@ class Variants:
     order: str = _choice("executed", "reversed", "random")  # A13
     oversize: int = 0  # A13: how many trades more than maxCount a page may have
     max_count_limit: int = 0  # 0 is unlimited; else a larger maxCount is cut down to it
-    positions_shape: str = _choice("array", "object", "children", "paged", "empty_object")  # A14
+    positions_shape: str = _choice("array", "object", "children", "paged", "empty_object", "empty_array")  # A14
     positions_page: int = 20  # A14: rows a page where the shape is paged
     positions_sign: str = _choice("signed", "side")  # A14: unsigned amounts and a side
     positions_side: str = _choice("buy_sell", "long_short")  # A14

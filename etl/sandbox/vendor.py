@@ -113,6 +113,8 @@ class Endpoint:
 
     def _accident(self, question: Question, fault: Fault, courier: Courier) -> Accident:
         def execute() -> Answer:
+            if fault.kind == "execute":
+                self.vendor.world.execute(question.asker().org, fault.count or 1)
             return self.handler(question)
 
         def ghost(seconds: float) -> None:

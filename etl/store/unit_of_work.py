@@ -13,6 +13,7 @@ from etl.store.repositories.alerts import AlertRepository
 from etl.store.repositories.answers import AnswerRepository
 from etl.store.repositories.attention import AttentionRepository
 from etl.store.repositories.book import BookRepository
+from etl.store.repositories.breaks import BreakRepository
 from etl.store.repositories.certificates import CertificateRepository
 from etl.store.repositories.checkup import CheckupRepository
 from etl.store.repositories.contract import ContractRepository
@@ -20,6 +21,7 @@ from etl.store.repositories.day import DayRepository
 from etl.store.repositories.exports import ExportRepository
 from etl.store.repositories.feeds import FeedRepository
 from etl.store.repositories.figures import FigureRepository
+from etl.store.repositories.fills import FillsRepository
 from etl.store.repositories.gap_measures import GapMeasures
 from etl.store.repositories.gaps import GapRepository
 from etl.store.repositories.incarnations import IncarnationRepository
@@ -27,6 +29,7 @@ from etl.store.repositories.lists import ListRepository
 from etl.store.repositories.originals import OriginalRepository
 from etl.store.repositories.polls import PollRepository
 from etl.store.repositories.rebooking import RebookRepository
+from etl.store.repositories.reconciling import ReconciliationRepository
 from etl.store.repositories.requests import RequestRepository
 from etl.store.repositories.retention import RetentionRepository
 from etl.store.repositories.sweeps import SweepRepository
@@ -142,6 +145,21 @@ class UnitOfWork:
     def checkup(self) -> CheckupRepository:
         """What can be learnt of the server without changing anything."""
         return CheckupRepository(self._connection)
+
+    @cached_property
+    def breaks(self) -> BreakRepository:
+        """Breaks, their observations and events."""
+        return BreakRepository(self._connection)
+
+    @cached_property
+    def fills(self) -> FillsRepository:
+        """Orders and trades as the fills control needs them."""
+        return FillsRepository(self._connection)
+
+    @cached_property
+    def reconciling(self) -> ReconciliationRepository:
+        """Runs of reconciliation, the vendor's stored answers, openings."""
+        return ReconciliationRepository(self._connection)
 
     @contextmanager
     def savepoint(self) -> Iterator[None]:

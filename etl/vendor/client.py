@@ -124,10 +124,11 @@ class VendorClient:
         return self.ask("/v2/trades", {"orderId": order_id})
 
     def positions(
-        self, level: str, value: str, symbol: str | None = None, value_date: date | None = None
+        self, level: str, value: str, symbol: str | None = None, value_date: date | None = None, page: int | None = None
     ) -> VendorReply:
         """Return `GET /v2/positions`, or of one value date (A14)."""
-        query = {"level": level, "value": value} | ({"symbol": symbol} if symbol else {})
+        asked = {"level": level, "value": value, "symbol": symbol, "page": page}
+        query = {name: given for name, given in asked.items() if given is not None}
         return self.ask(f"/v2/positions/{value_date.isoformat()}" if value_date else "/v2/positions", query)
 
     def balances(self, asset: str | None = None) -> VendorReply:

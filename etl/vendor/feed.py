@@ -186,9 +186,12 @@ class VendorQuestions(Protocol):
         ...
 
     def positions(
-        self, level: str, value: str, symbol: str | None = None, value_date: date | None = None
+        self, level: str, value: str, symbol: str | None = None, value_date: date | None = None, page: int | None = None
     ) -> VendorReply:
-        """Return the open positions of one organisation, legal entity or user (A14)."""
+        """Return the open positions of one organisation, legal entity or user (A14).
+
+        `page` is for a vendor whose answer says that it has several.
+        """
         ...
 
     def balances(self, asset: str | None = None) -> VendorReply:

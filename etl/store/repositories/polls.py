@@ -93,6 +93,11 @@ SELECT poll_id FROM closed
 """
 CLOSE = text(f"WITH {FENCE}, {CLOSED.format(which='c.poll_id = :poll_id')}")
 CLOSE_STALE = text(f"WITH {FENCE}, {CLOSED.format(which='c.epoch < :epoch')}")
+PROVEN_EMPTY = text("""
+SELECT c.poll_id, c.opened_at FROM stp.current_poll c
+WHERE c.feed_id = :feed_id AND c.outcome = 'empty' AND c.opened_at >= :since
+  AND NOT EXISTS (SELECT FROM stp.unbooked u WHERE u.feed_id = :feed_id AND u.poll_id <= c.poll_id)
+""")
 
 
 class OpenPoll(msgspec.Struct, frozen=True):
@@ -200,6 +205,11 @@ class PollRepository:
         statement = select(CurrentPollRow.last_empty_at).where(CurrentPollRow.feed_id == feed_id)
         found: datetime | None = self._connection.execute(statement).scalar_one_or_none()
         return found
+
+    def proven_empty_since(self, feed_id: int, since: datetime) -> tuple[int, datetime] | None:
+        """Return the last poll where it left after that instant, was proven empty, and all before it is booked."""
+        row = self._connection.execute(PROVEN_EMPTY, {"feed_id": feed_id, "since": since}).one_or_none()
+        return None if row is None else (row[0], row[1])
 
     def find_ours(self, poll: OpenPoll) -> OpenPoll | None:
         """Return the poll of the same feed and epoch that stands open, or None."""

@@ -1,0 +1,84 @@
+"""`stp-etl reconcile`: compare the book with the vendor's own figures, now."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Annotated, Any
+
+import msgspec
+import typer
+
+from etl.app import App, FeedRuntime
+from etl.cli.asking import done_by_leader
+from etl.cli.context import invocation
+from etl.cli.options import FOUND_SOMETHING, FeedOption, ready_app, reason_given
+from etl.cli.output import Format, FormatOption, remark, show
+from etl.controls.questions import Order
+from etl.errors import EtlError
+from etl.reconcile import REQUEST, DrainHere, Wanted, done, reconciler_of, told
+from etl.store.repositories.attention import Deed
+
+cli = typer.Typer(add_completion=False)
+COLUMNS = ("run_id", "subject", "result", "compared", "agreed", "breaks", "detail")
+UNPROVEN = ("query_failed", "not_drained")
+
+
+class What(StrEnum):
+    """What is compared."""
+
+    ALL = "all"
+    FILLS = "fills"
+    POSITIONS = "positions"
+
+
+@cli.command("reconcile", epilog="Example: stp-etl reconcile positions --open --reason 'go-live'")
+def reconcile(
+    context: typer.Context,
+    what: Annotated[What, typer.Argument(help="What to compare.", metavar="[fills|positions|all]")] = What.ALL,
+    opening: Annotated[
+        bool, typer.Option("--open", help="Take the vendor's positions as where the book starts; needs --reason.")
+    ] = False,
+    reason: Annotated[str, typer.Option("--reason", help="Why; it is kept with the run.")] = "",
+    feed: FeedOption = None,
+    fmt: FormatOption = Format.TABLE,
+) -> None:
+    """Compare the book with the vendor's fills and positions.
+
+    The queue is drained and booked before and after the vendor is asked; a difference counts when a second look shows
+    it too. Exit 3 when breaks are open or a question stayed without an answer. Until --open was given once, positions
+    are compared and told as no_opening.
+    """
+    if opening and what is not What.POSITIONS:
+        raise typer.BadParameter("only positions are opened: stp-etl reconcile positions --open --reason TEXT")
+    order = Order("operator", invocation(context).operator, reason_given(reason) if opening else reason or None)
+    with ready_app(context) as app:
+        runtime = app.feed(feed)
+        if (paused := runtime.paused_reason()) is not None:
+            raise EtlError(f"feed {runtime.name} is paused: {paused}; resume it: stp-etl feeds resume {runtime.name}")
+        outcomes = outcomes_of(app, runtime, Wanted(what, opening), order)
+        with app.open_work() as work:
+            if opening:
+                details = {str(each["subject"]): each["result"] for each in outcomes}
+                deed = "reconcile positions --open"
+                work.attention.record(
+                    Deed(app.clock.now(), order.by, deed, order.reason or "", runtime.name, None, details)
+                )
+                work.commit()
+            left = work.breaks.listed(runtime.name, states=("open", "investigating"), limit=1)
+    show(outcomes, COLUMNS, fmt)
+    if left:
+        remark(f"breaks are open; see: stp-etl breaks list --feed {runtime.name}")
+    if left or any(each["result"] in UNPROVEN for each in outcomes):
+        raise typer.Exit(FOUND_SOMETHING)
+
+
+def outcomes_of(app: App, feed: FeedRuntime, wanted: Wanted, order: Order) -> list[Mapping[str, Any]]:
+    """Have the leader run the controls, or run them here where nobody leads."""
+    if not feed.lead():
+        arguments = msgspec.to_builtins(wanted)
+        said = done_by_leader(app, feed, REQUEST, arguments, by=order.by, reason=order.reason or "")
+        if said is not None:
+            return list(said["outcomes"])
+    controls = reconciler_of(app, feed, DrainHere(app, feed))
+    return [told(each) for each in done(controls, wanted, order)]

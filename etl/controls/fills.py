@@ -1,0 +1,281 @@
+"""Fills: the vendor's own list of an order's trades against the book (design.md §6, A19, A20)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from datetime import date, timedelta
+from threading import Event
+
+import msgspec
+import structlog
+
+from etl.clock import Clock
+from etl.controls.questions import (
+    Asked,
+    Asker,
+    Drain,
+    Order,
+    Outcome,
+    ReconciledFeed,
+    Unanswered,
+    note_answer,
+    note_failure,
+)
+from etl.domain.fills_answer import Fill, FillsAnswer, fills_in, trade_in
+from etl.domain.gaps import GapCause, GapState
+from etl.domain.position_answer import Unreadable
+from etl.domain.reconciliation import BreakKind, Finding
+from etl.domain.window import Window
+from etl.store.repositories.breaks import UNFINISHED
+from etl.store.unit_of_work import OpenWork, UnitOfWork
+from etl.vendor.feed import VendorQuestions
+
+SUBJECT = "fills"
+NOT_FOUND = 404
+OVER = (GapState.HEALED, GapState.CLOSED)
+
+log = structlog.get_logger()
+
+
+class Missing(msgspec.Struct, frozen=True):
+    """A trade that the vendor lists and we do not know."""
+
+    fill: Fill
+    order_id: str
+    reply_id: int
+
+
+class Seen(msgspec.Struct):
+    """What one run has learned so far."""
+
+    missing: dict[str, Missing]
+    left_out: dict[str, str]  # ours that the vendor's list lacks: trade -> order
+    listed: set[str]  # trades that the vendor named in this run
+    statuses: dict[str, tuple[Fill, int]]  # trades of ours that stand no more, with the answer that says so
+    unknown: dict[str, int]  # trades about which the vendor said 404, with that answer
+    outcomes: Counter[str]
+    failure: str | None = None
+
+
+class FillsControl:
+    """Asks the orders with recent trades for their fills, newest first, so many a run; the next run goes on."""
+
+    def __init__(
+        self, feed: ReconciledFeed, vendor: VendorQuestions, open_work: OpenWork, *, clock: Clock, drain: Drain,
+        epoch: Callable[[], int], stop: Event,
+    ) -> None:  # fmt: skip
+        self._feed, self._vendor, self._open_work = feed, vendor, open_work
+        self._clock, self._drain, self._epoch, self._stop = clock, drain, epoch, stop
+
+    def run(self, order: Order) -> Outcome:
+        """Ask, and write what was found. Raises FenceLostError where another instance leads the feed."""
+        feed, today = self._feed, self._feed.today(self._clock)
+        since = today - timedelta(days=feed.history_days)
+        with self._open_work() as work:
+            work.feeds.hold_fence(feed.feed_id, self._epoch())
+            run_id = work.reconciling.begin(
+                feed.feed_id, SUBJECT, at=self._clock.now(), cause=order.cause, by=order.by, reason=order.reason,
+                trade_day=today, rules=dict(feed.settings),
+            )  # fmt: skip
+            orders = work.fills.orders(feed.feed_id, since, feed.calls)
+            ours = work.fills.live_of(feed.feed_id, since, [each for each, _ in orders])
+            work.commit()
+        asker = Asker(feed, self._open_work, self._clock, run_id)
+        seen = Seen({}, {}, set(), {}, {}, Counter())
+        for order_id, change_seq in orders:
+            if seen.failure is not None or not self._may_ask(asker):
+                break
+            outcome = self._ask_order(asker, seen, order_id, ours.get(order_id, set()))
+            self._note(order_id, change_seq, outcome, run_id)
+        self._ask_left_out(asker, seen)
+        self._ask_control(asker, seen, since)
+        return self._finish(run_id, asker, seen, since, of=len(orders))
+
+    def _may_ask(self, asker: Asker) -> bool:
+        """Keep the spacing, and return whether the budget of the run allows one more question."""
+        if asker.calls >= self._feed.calls:
+            return False
+        return not self._clock.wait(self._stop, self._feed.spacing_s if asker.calls else 0)
+
+    def _ask_order(self, asker: Asker, seen: Seen, order_id: str, ours: set[str]) -> str:
+        """Return what the vendor's list of one order means against ours; a 404 proves nothing (law 10)."""
+        asked = asker.ask(SUBJECT, order_id, lambda: self._vendor.fills(order_id))
+        if isinstance(asked, Unanswered):
+            seen.failure = asked.why
+            return "failed"
+        read = self._read(asked)
+        if read is None:
+            seen.left_out |= dict.fromkeys(ours, order_id)
+            seen.outcomes["unknown"] += 1
+            return "unknown"
+        seen.listed |= {each.trade_id for each in read.fills}
+        with self._open_work() as work:
+            known = work.fills.known(self._feed.feed_id, [each.trade_id for each in read.fills])
+        lacking = [each for each in read.fills if each.counts and each.trade_id not in known]
+        seen.missing |= {each.trade_id: Missing(each, order_id, asked.citation.reply_id) for each in lacking}
+        for each in read.fills:
+            if not each.counts and each.trade_id in ours:
+                seen.statuses[each.trade_id] = each, asked.citation.reply_id
+        absent = ours - {each.trade_id for each in read.fills}
+        seen.left_out |= dict.fromkeys(absent, order_id)
+        outcome = "missing_in_book" if lacking else "missing_at_vendor" if absent else "agreed"
+        seen.outcomes[outcome] += 1
+        return outcome
+
+    def _read(self, asked: Asked) -> FillsAnswer | None:
+        if asked.reply.status == NOT_FOUND:
+            return None
+        read = fills_in(asked.reply.body)
+        if isinstance(read, Unreadable) or (read.faults and not read.fills):
+            log.warning("reconcile.unreadable", feed=self._feed.name, question=asked.citation.question)
+            return None
+        return read
+
+    def _note(self, order_id: str, change_seq: int, outcome: str, run_id: int) -> None:
+        with self._open_work() as work:
+            at = self._clock.now()
+            work.fills.note(
+                self._feed.feed_id, order_id, at=at, change_seq=change_seq, outcome=outcome, run_id=run_id
+            )  # fmt: skip
+            work.commit()
+
+    def _ask_left_out(self, asker: Asker, seen: Seen) -> None:
+        """Ask by id for what a list lacks, and for what was missing at the vendor before."""
+        with self._open_work() as work:
+            before = work.breaks.known(self._feed.feed_id, [BreakKind.MISSING_AT_VENDOR], states=UNFINISHED)
+        wanted = [*(each.key for each in before), *seen.left_out]
+        for trade_id in dict.fromkeys(wanted):
+            if seen.failure is not None or not self._may_ask(asker):
+                return
+            self._ask_trade(asker, seen, trade_id)
+
+    def _ask_trade(self, asker: Asker, seen: Seen, trade_id: str) -> None:
+        asked = asker.ask("trade", trade_id, lambda: self._vendor.trade(trade_id))
+        if isinstance(asked, Unanswered):
+            seen.failure = asked.why
+            return
+        if asked.reply.status == NOT_FOUND:
+            seen.unknown[trade_id] = asked.citation.reply_id
+            return
+        said = trade_in(asked.reply.body, trade_id)
+        if isinstance(said, Unreadable):
+            log.warning("reconcile.unreadable", feed=self._feed.name, question=asked.citation.question)
+            return
+        seen.listed.add(trade_id)
+        if not said.counts:
+            seen.statuses[trade_id] = said, asked.citation.reply_id
+
+    def _ask_control(self, asker: Asker, seen: Seen, since: date) -> None:
+        """Make sure that a 404 means something: a known trade must be answered with 200 in the same run (A20)."""
+        if not seen.unknown or seen.failure is not None:
+            return
+        with self._open_work() as work:
+            known = sorted(work.fills.booked(self._feed.feed_id, seen.listed - seen.unknown.keys()))
+            control = known[0] if known else work.fills.recent(self._feed.feed_id, since, list(seen.unknown))
+        if control is not None:
+            before = set(seen.unknown)
+            self._ask_trade(asker, seen, control)
+            if control in seen.listed and set(seen.unknown) == before:
+                return
+        seen.outcomes["nothing_proven"] += len(seen.unknown)
+        seen.unknown.clear()
+
+    def _finish(self, run_id: int, asker: Asker, seen: Seen, since: date, *, of: int) -> Outcome:
+        """Drain once more where trades seem to be missing, then write gaps, breaks and the run in one commit."""
+        feed, drained = self._feed, None
+        if seen.missing:
+            drained = self._drain()
+        asked = seen.outcomes.total() - seen.outcomes["nothing_proven"]
+        with self._open_work() as work:
+            work.feeds.hold_fence(feed.feed_id, self._epoch())
+            work.breaks.lock(feed.feed_id)
+            changed = self._missing_in_book(work, seen, run_id, since) if drained is not None else []
+            changed += self._missing_at_vendor(work, seen, run_id)
+            changed += self._statuses(work, seen, run_id)
+            if seen.failure is not None:
+                changed.append(note_failure(work, feed, SUBJECT, seen.failure, run_id=run_id, clock=self._clock))
+            elif asked or not of:
+                note_answer(work, feed, SUBJECT, run_id=run_id, clock=self._clock)
+            breaks = len(seen.unknown) + len(seen.statuses)
+            result = "query_failed" if seen.failure else "breaks" if breaks else "gap" if seen.missing else "agreed"
+            work.reconciling.end(
+                run_id, state="failed" if seen.failure else "done", result=result, as_of=self._clock.now(),
+                ended_at=self._clock.now(), compared=asked, agreed=seen.outcomes["agreed"], breaks=breaks,
+                basis={"calls": asker.calls, "orders": of, "since": since.isoformat()}, counts=dict(seen.outcomes),
+                cited=work.reconciling.cited(asker.cited), detail=seen.failure or "",
+            )  # fmt: skip
+            work.commit()
+        log.info(
+            "reconcile.ended", feed=feed.name, control=SUBJECT, result=result, run=run_id, compared=asked, breaks=breaks
+        )
+        return Outcome(
+            run_id, SUBJECT, SUBJECT, result, compared=asked, agreed=seen.outcomes["agreed"], breaks=breaks,
+            detail=seen.failure or "", changed=tuple(changed),
+        )  # fmt: skip
+
+    def _missing_in_book(self, work: UnitOfWork, seen: Seen, run_id: int, since: date) -> list[int]:
+        """Open a gap for what is still missing; a break where a gap brought nothing. Clear what came meanwhile."""
+        feed, at, changed = self._feed, self._clock.now(), list[int]()
+        known = work.fills.known(feed.feed_id, list(seen.missing))
+        for each in list(seen.missing.values()):
+            if each.fill.trade_id in known:
+                del seen.missing[each.fill.trade_id]
+                continue
+            state = work.fills.gap_asked_for(feed.feed_id, each.fill.trade_id)
+            if state is None:
+                self._open_gap(work, each, since)
+            elif state in OVER:
+                words = f"order {each.order_id} lists it, and asking its day again did not bring it"
+                finding = Finding(
+                    BreakKind.MISSING_IN_BOOK, each.fill.trade_id, words, trade_id=each.fill.trade_id,
+                    order_id=each.order_id,
+                )  # fmt: skip
+                noted = work.breaks.found(feed.feed_id, finding, at=at, run_id=run_id, reply_id=each.reply_id)
+                changed += [noted.id] if noted.change != "same" else []
+        return changed
+
+    def _open_gap(self, work: UnitOfWork, missing: Missing, since: date) -> None:
+        feed, at, day = self._feed, self._clock.now(), missing.fill.trade_date
+        today = feed.today(self._clock)
+        window = Window.of(day, day) if day is not None else Window.of(since, today)
+        evidence = {
+            "at": at.isoformat(), "order_id": missing.order_id, "trade_ids": [missing.fill.trade_id],
+            "reply_id": missing.reply_id,
+        }  # fmt: skip
+        work.gaps.lock(feed.feed_id)
+        gap_id = work.gaps.open(feed.feed_id, GapCause.FILLS, window, at=at, not_before=at, evidence=evidence)
+        log.warning(
+            "gap.opened", feed=feed.name, gap_id=gap_id, cause="fills", order_id=missing.order_id,
+            trade_id=missing.fill.trade_id, from_date=window.start.isoformat(), to_date=window.last.isoformat(),
+        )  # fmt: skip
+
+    def _missing_at_vendor(self, work: UnitOfWork, seen: Seen, run_id: int) -> list[int]:
+        feed, at, changed = self._feed, self._clock.now(), list[int]()
+        for trade_id, reply_id in seen.unknown.items():
+            order_id = seen.left_out.get(trade_id)
+            words = "in the book, and the vendor does not know it: neither among its order's fills nor by its id"
+            finding = Finding(BreakKind.MISSING_AT_VENDOR, trade_id, words, trade_id=trade_id, order_id=order_id)
+            noted = work.breaks.found(feed.feed_id, finding, at=at, run_id=run_id, reply_id=reply_id)
+            changed += [noted.id] if noted.change != "same" else []
+        for known in work.breaks.known(
+            feed.feed_id, [BreakKind.MISSING_AT_VENDOR, BreakKind.MISSING_IN_BOOK], states=UNFINISHED
+        ):
+            at_vendor = known.kind == BreakKind.MISSING_AT_VENDOR and known.key in seen.listed
+            booked = known.kind == BreakKind.MISSING_IN_BOOK and work.fills.booked(feed.feed_id, [known.key])
+            if at_vendor or booked:
+                proof = "the vendor names it" if at_vendor else "it is booked"
+                work.breaks.clear(known, at=at, proof=proof, figures={}, run_id=run_id)
+        return changed
+
+    def _statuses(self, work: UnitOfWork, seen: Seen, run_id: int) -> list[int]:
+        """Open the `status` break of a trade that counts in the book and stands no more at the vendor."""
+        feed, at, changed = self._feed, self._clock.now(), list[int]()
+        for trade_id, (said, reply_id) in seen.statuses.items():
+            finding = Finding(
+                BreakKind.STATUS, trade_id, f"the vendor says {said.status}", trade_id=trade_id,
+                order_id=seen.left_out.get(trade_id), figures={"status": said.status},
+            )  # fmt: skip
+            noted = work.breaks.found(feed.feed_id, finding, at=at, run_id=run_id, reply_id=reply_id)
+            changed += [noted.id] if noted.change != "same" else []
+        return changed

@@ -1,0 +1,193 @@
+"""One look at the vendor's positions between two proven-empty drains, and what each key says in it (design.md §6)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import date, datetime
+from decimal import Decimal
+from functools import partial
+from typing import Any
+
+import msgspec
+
+from etl.clock import Clock
+from etl.controls.questions import Asked, Asker, Drain, Proof, ReconciledFeed, Unanswered
+from etl.domain.money import EXACT
+from etl.domain.position_answer import PositionAnswer, Unreadable, joined, positions_in
+from etl.domain.reconciliation import FLAT, Difference, Key, Position, Rules, difference
+from etl.store.repositories.reconciling import HeldPosition
+from etl.store.unit_of_work import OpenWork
+from etl.vendor.feed import VendorQuestions, VendorReply
+
+MOST_PAGES = 1000
+NOTHING_HELD = HeldPosition(FLAT, 0, has_ndf=False)
+NO_CONTENT = 204
+
+
+class Scope(msgspec.Struct, frozen=True):
+    """Whose positions are compared, and by what. `opened`: ours and theirs at go-live, by key."""
+
+    level: str
+    value: str
+    trade_day: date
+    rules: Rules
+    opened: Mapping[Key, tuple[Position, Position]] = {}
+
+    @property
+    def name(self) -> str:
+        """Return how it stands in keys of breaks, such as `ORG pfOrg`."""
+        return f"{self.level} {self.value}"
+
+    def ours(self, key: Key, held: Position) -> Position:
+        """Return what the book holds of a key, with the difference that the opening carries on."""
+        if key not in self.opened:
+            return held
+        ours, theirs = self.opened[key]
+        base = EXACT.add(held.base, EXACT.subtract(theirs.base, ours.base))
+        if held.term is None or ours.term is None or theirs.term is None:
+            return Position(base)
+        return Position(base, EXACT.add(held.term, EXACT.subtract(theirs.term, ours.term)))
+
+
+class NotDrained(msgspec.Struct, frozen=True):
+    """The queue could not be proven empty: what we hold may be behind, so nothing is compared."""
+
+    why: str = "the queue was not proven empty in time"
+
+
+class Look(msgspec.Struct, frozen=True):
+    """What one look showed, by key. `unsettled`: a trade landed on the key meanwhile; `undecided`: a faulty row."""
+
+    answer: PositionAnswer
+    reply_id: int
+    as_of: datetime
+    drained: tuple[Proof, Proof]
+    held: Mapping[Key, HeldPosition]
+    agreed: frozenset[Key]
+    differing: Mapping[Key, Difference]
+    unsettled: frozenset[Key]
+    undecided: frozenset[Key]
+    ndf_left_out: int
+
+    def ours_of(self, key: Key) -> Position:
+        """Return what the book held of a key."""
+        return self.held.get(key, NOTHING_HELD).position
+
+    def theirs_of(self, key: Key) -> Position:
+        """Return what the vendor named; a key that it did not name is flat."""
+        return self.answer.rows.get(key, FLAT)
+
+
+class Looker:
+    """Looks at positions for one run."""
+
+    def __init__(
+        self, feed: ReconciledFeed, vendor: VendorQuestions, open_work: OpenWork, *, clock: Clock, drain: Drain,
+        asker: Asker,
+    ) -> None:  # fmt: skip
+        self._feed, self._vendor, self._open_work = feed, vendor, open_work
+        self._clock, self._drain, self._asker = clock, drain, asker
+
+    def look(self, scope: Scope) -> Look | NotDrained | Unanswered:
+        """Drain and book, ask, drain and book again, compare. A trade done meanwhile may be in the answer or not."""
+        first = self._drain()
+        if first is None:
+            return NotDrained()
+        before = self._held(scope)
+        as_of = self._clock.now()
+        answer = self._ask(scope)
+        if isinstance(answer, Unanswered):
+            return answer
+        second = self._drain()
+        if second is None:
+            return NotDrained()
+        held = self._held(scope)
+        agreed, differing, unsettled, undecided = _judged(scope, answer, before, held)
+        left_out = self._left_out(scope, answer, held, differing)
+        return Look(
+            answer, self._asker.cited[-1].reply_id, as_of, (first, second), held, frozenset(agreed | left_out),
+            {key: each for key, each in differing.items() if key not in left_out}, frozenset(unsettled),
+            frozenset(undecided), len(left_out),
+        )  # fmt: skip
+
+    def _held(self, scope: Scope) -> dict[Key, HeldPosition]:
+        with self._open_work() as work:
+            return work.reconciling.positions(self._feed.feed_id, scope.level, scope.value, scope.trade_day)
+
+    def _ask(self, scope: Scope) -> PositionAnswer | Unanswered:
+        """Return the vendor's positions, all pages of them, or why they are not known."""
+        answers: list[PositionAnswer] = []
+        while True:
+            page = len(answers) + 1
+            asked = self._asker.ask("positions", f"{scope.name} page {page}", partial(self._call, scope, page))
+            if isinstance(asked, Unanswered):
+                return asked
+            read = _read(asked, scope)
+            if isinstance(read, Unanswered):
+                return read
+            if read.page != page or read.pages > MOST_PAGES:
+                return Unanswered(f"asked for page {page} of the positions, it says page {read.page} of {read.pages}")
+            answers.append(read)
+            if page >= read.pages:
+                break
+        whole = joined(answers)
+        return Unanswered(f"the answer cannot be read: {whole.why}") if isinstance(whole, Unreadable) else whole
+
+    def _call(self, scope: Scope, page: int) -> VendorReply:
+        if page == 1:
+            return self._vendor.positions(scope.level, scope.value)
+        return self._vendor.positions(scope.level, scope.value, page=page)
+
+    def _left_out(
+        self, scope: Scope, answer: PositionAnswer, held: Mapping[Key, HeldPosition], differing: Mapping[Key, Any]
+    ) -> set[Key]:  # fmt: skip
+        """Return keys that differ only because the vendor has taken out NDFs that are past their fixing (A14)."""
+        with_ndf = [key for key in differing if held.get(key, NOTHING_HELD).has_ndf]
+        found = set()
+        with self._open_work() as work:
+            for key in with_ndf:
+                fixed, legs = work.reconciling.fixed(self._feed.feed_id, scope.level, scope.value, key, scope.trade_day)
+                position = held[key].position
+                term = None if position.term is None else EXACT.subtract(position.term, fixed.term or Decimal(0))
+                left = Position(EXACT.subtract(position.base, fixed.base), term)
+                theirs = answer.rows.get(key, FLAT)
+                if legs and not difference(key, scope.ours(key, left), theirs, scope.rules).is_break:
+                    found.add(key)
+        return found
+
+
+def _read(asked: Asked, scope: Scope) -> PositionAnswer | Unanswered:
+    """Return what an answer says; 404 proves nothing (law 10), 204 says that there is no position."""
+    reply = asked.reply
+    if reply.status == NO_CONTENT:
+        return PositionAnswer({}, (), "empty", "unknown")
+    if reply.status != 200:
+        return Unanswered(
+            f"the vendor answered {reply.status} about the positions of {scope.name}, which proves nothing"
+        )
+    read = positions_in(reply.body, level=scope.level, value=scope.value, trade_day=scope.trade_day)
+    return Unanswered(f"the answer cannot be read: {read.why}") if isinstance(read, Unreadable) else read
+
+
+def _judged(
+    scope: Scope, answer: PositionAnswer, before: Mapping[Key, HeldPosition], held: Mapping[Key, HeldPosition]
+) -> tuple[set[Key], dict[Key, Difference], set[Key], set[Key]]:  # fmt: skip
+    """Return the keys that agree, those that differ, those on which a trade landed, and those that cannot be told."""
+    agreed, differing, unsettled, undecided = set[Key](), dict[Key, Difference](), set[Key](), set[Key]()
+    faulty = {fault.key for fault in answer.faults}
+    for key in before.keys() | held.keys() | answer.rows.keys() | scope.opened.keys():
+        if key in faulty or (None in faulty and key not in answer.rows):
+            undecided.add(key)
+            continue
+        theirs = answer.rows.get(key, FLAT)
+        now, then = held.get(key, NOTHING_HELD), before.get(key, NOTHING_HELD)
+        found = difference(key, scope.ours(key, now.position), theirs, scope.rules)
+        if not found.is_break:
+            agreed.add(key)
+        elif now == then:
+            differing[key] = found
+        elif difference(key, scope.ours(key, then.position), theirs, scope.rules).is_break:
+            unsettled.add(key)
+        else:
+            agreed.add(key)
+    return agreed, differing, unsettled, undecided | {key for key in faulty if key is not None}

@@ -1,0 +1,209 @@
+"""Positions: our net amounts against the vendor's, confirmed by a second look before anybody is told (design.md §6)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from threading import Event
+from typing import Any
+
+import msgspec
+import structlog
+
+from etl.clock import Clock
+from etl.controls.confirming import (
+    Confirmed,
+    Confirmer,
+    Run,
+    empty_words,
+    keys_of,
+    keys_of_break,
+    known_of,
+    near_cut,
+)
+from etl.controls.looks import Look, Looker, NotDrained, Scope
+from etl.controls.questions import (
+    Asker,
+    Drain,
+    Order,
+    Outcome,
+    ReconciledFeed,
+    Unanswered,
+    note_answer,
+    note_failure,
+)
+from etl.domain.reconciliation import (
+    Finding,
+    Rules,
+    position_findings,
+    term_readings,
+)
+from etl.store.unit_of_work import OpenWork, UnitOfWork
+from etl.vendor.feed import VendorQuestions
+
+FAULTS_SAID = 5
+BY_ITSELF = Order()
+
+log = structlog.get_logger()
+
+
+class PositionControl:
+    """Compares the positions of one feed with the vendor's. One run at a time a feed."""
+
+    def __init__(
+        self, feed: ReconciledFeed, vendor: VendorQuestions, open_work: OpenWork, *, clock: Clock, drain: Drain,
+        epoch: Callable[[], int], stop: Event,
+    ) -> None:  # fmt: skip
+        self._feed, self._vendor, self._open_work = feed, vendor, open_work
+        self._clock, self._drain, self._epoch, self._stop = clock, drain, epoch, stop
+
+    def values(self, level: str) -> list[str]:
+        """Return whose positions are asked at a level: our organisations, or those that the book holds positions of."""
+        if level == "ORG":
+            return list(self._feed.orgs)
+        with self._open_work() as work:
+            today = self._feed.today(self._clock)
+            return work.reconciling.level_values(self._feed.feed_id, level, today, self._feed.orgs)
+
+    def run(self, level: str, value: str, *, rules: Rules, order: Order = BY_ITSELF, opening: bool = False) -> Outcome:
+        """Compare one level and value; with `opening` take the vendor's figures as where we start from.
+
+        Raises FenceLostError where another instance leads the feed.
+        """
+        today = self._feed.today(self._clock)
+        with self._open_work() as work:
+            work.feeds.hold_fence(self._feed.feed_id, self._epoch())
+            run_id = work.reconciling.begin(
+                self._feed.feed_id, "positions", at=self._clock.now(), cause=order.cause, by=order.by,
+                reason=order.reason, trade_day=today, rules={**self._feed.settings, "level": level, "value": value},
+            )  # fmt: skip
+            number = work.reconciling.opening(self._feed.feed_id, "positions", level, value)
+            opened = work.reconciling.opened_positions(number, today) if number is not None and not opening else {}
+            work.commit()
+        asker = Asker(self._feed, self._open_work, self._clock, run_id)
+        looker = Looker(
+            self._feed, self._vendor, self._open_work, clock=self._clock, drain=self._drain, asker=asker
+        )  # fmt: skip
+        run = Run(run_id, Scope(level, value, today, rules, opened), order, opening=opening, opening_id=number)
+        confirmer = Confirmer(self._feed, looker, self._open_work, clock=self._clock, stop=self._stop)
+        return self._finish(run, asker, confirmer.compare(run))
+
+    def _finish(self, run: Run, asker: Asker, seen: Confirmed | NotDrained | Unanswered) -> Outcome:
+        """Write the breaks and the run in one commit."""
+        subject, at = f"positions {run.scope.name}", self._clock.now()
+        with self._open_work() as work:
+            work.feeds.hold_fence(self._feed.feed_id, self._epoch())
+            work.breaks.lock(self._feed.feed_id)
+            match seen:
+                case NotDrained(why):
+                    outcome = Outcome(run.run_id, "positions", subject, "not_drained", detail=why)
+                case Unanswered(why):
+                    number = note_failure(work, self._feed, subject, why, run_id=run.run_id, clock=self._clock)
+                    outcome = Outcome(run.run_id, "positions", subject, "query_failed", detail=why, changed=(number,))
+                case Confirmed():
+                    outcome = self._conclude(work, run, seen, subject)
+            basis = _basis(run, seen) | {"calls": asker.calls}
+            counts = _counts(run.scope, seen) if isinstance(seen, Confirmed) else {}
+            work.reconciling.end(
+                run.run_id, state="failed" if outcome.result in ("not_drained", "query_failed") else "done",
+                result=outcome.result, as_of=seen.last.as_of if isinstance(seen, Confirmed) else None, ended_at=at,
+                compared=outcome.compared, agreed=outcome.agreed, breaks=outcome.breaks, basis=basis, counts=counts,
+                cited=work.reconciling.cited(asker.cited), detail=outcome.detail,
+            )  # fmt: skip
+            work.commit()
+        log.info(
+            "reconcile.ended", feed=self._feed.name, control="positions", subject=subject, result=outcome.result,
+            run=run.run_id, compared=outcome.compared, breaks=outcome.breaks,
+        )  # fmt: skip
+        return outcome
+
+    def _conclude(self, work: UnitOfWork, run: Run, seen: Confirmed, subject: str) -> Outcome:
+        """Write what was confirmed, and return the outcome of a run whose questions were answered."""
+        answer, changed = seen.last.answer, list[int]()
+        if answer.faults:
+            why = f"{len(answer.faults)} rows cannot be relied on: {'; '.join(_faults_said(seen.last))}"
+            changed.append(note_failure(work, self._feed, subject, why, run_id=run.run_id, clock=self._clock))
+        else:
+            note_answer(work, self._feed, subject, run_id=run.run_id, clock=self._clock)
+        compared = len(seen.agreed | seen.differing.keys() | seen.left)
+        result, detail = self._result(run, seen)
+        if run.opening and result == "opened":
+            self._open(work, run, seen)
+        elif result in ("agreed", "breaks", "unconfirmed") and not run.opening:
+            findings = position_findings(run.scope.level, run.scope.value, seen.differing.values())
+            changed += self._write(work, run, seen, findings)
+        breaks = len(seen.differing) if result == "breaks" else 0
+        return Outcome(
+            run.run_id, "positions", subject, result, compared=compared, agreed=len(seen.agreed), breaks=breaks,
+            detail=detail, changed=tuple(changed),
+        )  # fmt: skip
+
+    def _result(self, run: Run, seen: Confirmed) -> tuple[str, str]:
+        if self._feed.today(self._clock) != run.scope.trade_day:
+            return "timing", "the business day turned during the run; nothing was concluded"
+        if run.opening and seen.left:
+            return "unconfirmed", f"trades landed on {len(seen.left)} keys at each look, or their rows are faulty"
+        if run.opening:
+            return "opened", "the vendor's figures are taken as they are; later runs compare what changed since"
+        if run.opening_id is None:
+            words = "stp-etl reconcile positions --open --reason TEXT"
+            return "no_opening", f"{len(seen.differing)} keys differ; say where the book starts: {words}"
+        if near_cut(self._feed, self._clock):
+            return "timing", f"within {self._feed.near_cut} of the end of the business day; nothing was concluded"
+        if seen.differing:
+            return "breaks", empty_words(seen)
+        return ("unconfirmed", "no second look confirmed a difference") if seen.left else ("agreed", "")
+
+    def _open(self, work: UnitOfWork, run: Run, seen: Confirmed) -> None:
+        look = seen.last
+        keys = look.held.keys() | look.answer.rows.keys()
+        work.reconciling.open_positions(
+            self._feed.feed_id, run.run_id, level=run.scope.level, value=run.scope.value, at=look.as_of,
+            by=run.order.by, reason=run.order.reason or "",
+            figures={key: (look.ours_of(key), look.theirs_of(key)) for key in keys},
+        )  # fmt: skip
+
+    def _write(self, work: UnitOfWork, run: Run, seen: Confirmed, findings: Iterable[Finding]) -> list[int]:
+        """Open, see again or clear the breaks of this level; return those that are new or have other figures."""
+        at, reply_id = self._clock.now(), seen.last.reply_id
+        changed, names = list[int](), set[tuple[str, str]]()
+        empty = empty_words(seen)
+        for each in findings:
+            told = msgspec.structs.replace(each, comment=f"{each.comment}; {empty}") if empty else each
+            noted = work.breaks.found(self._feed.feed_id, told, at=at, run_id=run.run_id, reply_id=reply_id)
+            names.add((each.kind, each.key))
+            changed += [noted.id] if noted.change != "same" else []
+        told_otherwise = {key for each in findings for key in keys_of(each)}
+        for known in known_of(work, self._feed, run.scope):
+            keys = keys_of_break(known)
+            if (known.kind, known.key) in names or keys & seen.left or not keys <= seen.agreed | told_otherwise:
+                continue
+            proof = "both sides agree" if keys <= seen.agreed else "told by another break of the same keys"
+            figures = {str(key.value_date): f"{seen.last.ours_of(key).base:f}" for key in keys}
+            work.breaks.clear(known, at=at, proof=proof, figures=figures, run_id=run.run_id, reply_id=reply_id)
+        return changed
+
+
+def _faults_said(look: Look) -> list[str]:
+    return [f"{'row' if each.key is None else ' '.join(map(str, each.key))} {each.why}" for each in look.answer.faults][
+        :FAULTS_SAID
+    ]
+
+
+def _basis(run: Run, seen: Confirmed | NotDrained | Unanswered) -> dict[str, Any]:
+    basis: dict[str, Any] = {"opening": run.opening_id}
+    if isinstance(seen, Confirmed):
+        basis |= {"looks": seen.looks, "drained": [msgspec.to_builtins(each) for each in seen.last.drained]}
+    return basis
+
+
+def _counts(scope: Scope, seen: Confirmed) -> dict[str, Any]:
+    look, answer = seen.last, seen.last.answer
+    ours = {key: scope.ours(key, held.position) for key, held in look.held.items()}
+    absent = sum(key not in answer.rows for key in look.agreed)
+    return {
+        "agreed": len(seen.agreed), "differing": len(seen.differing), "left": len(seen.left),
+        "term": term_readings(ours, answer.rows, scope.rules), "shape": answer.shape, "sign": answer.sign,
+        "flat_left_out": absent - look.ndf_left_out, "ndf_left_out": look.ndf_left_out,
+        "past_value_dates": answer.left_out, "faulty_rows": len(answer.faults),
+        "from_opening": len(scope.opened),
+    }  # fmt: skip

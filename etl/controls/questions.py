@@ -1,0 +1,136 @@
+"""Asks the vendor and keeps each answer as it came; a failed question is not an answer (law 10)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import date, time, timedelta
+from typing import Any, Protocol
+from zoneinfo import ZoneInfo
+
+import msgspec
+import structlog
+
+from etl.clock import Clock
+from etl.domain.ageing import business_day
+from etl.domain.reconciliation import BreakKind, Finding, Rules
+from etl.errors import TransientError, VendorRefusedError
+from etl.store.repositories.breaks import UNFINISHED
+from etl.store.repositories.reconciling import Citation, Reply
+from etl.store.unit_of_work import OpenWork, UnitOfWork
+from etl.vendor.feed import VendorReply
+
+log = structlog.get_logger()
+
+
+class ReconciledFeed(msgspec.Struct, frozen=True):
+    """What reconciliation must know of a feed. `orgs` are ours; `settings` is kept with each run."""
+
+    feed_id: int
+    name: str
+    orgs: tuple[str, ...]
+    level: str = "ORG"
+    rules: Rules = Rules()
+    settings: Mapping[str, Any] = {}
+    confirm_after_s: float = 10.0
+    most_looks: int = 5
+    longest_s: float = 600.0
+    ends: time = time(17)
+    zone: ZoneInfo = ZoneInfo("America/New_York")
+    near_cut: timedelta = timedelta(minutes=10)
+    calls: int = 200
+    spacing_s: float = 0.05
+    history_days: int = 2
+
+    def today(self, clock: Clock) -> date:
+        """Return the present business day."""
+        return business_day(clock.now(), self.ends, self.zone)
+
+
+class Proof(msgspec.Struct, frozen=True):
+    """A drain that began when it was asked for, ended proven-empty and is booked."""
+
+    poll_id: int
+    opened_at: str
+
+
+class Drain(Protocol):
+    """Empties the queue to its proven end and books all of it; None where that could not be had in time."""
+
+    def __call__(self) -> Proof | None: ...
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """An answer that arrived whole: status 2xx, or 404, which alone proves nothing."""
+
+    reply: VendorReply
+    citation: Citation
+
+
+class Unanswered(msgspec.Struct, frozen=True):
+    """A question without an answer, and why."""
+
+    why: str
+
+
+class Order(msgspec.Struct, frozen=True):
+    """Who wants a run, and why; `cause` is interval, daily, healed or operator."""
+
+    cause: str = "interval"
+    by: str = "stp-etl"
+    reason: str | None = None
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """How a run ended. `changed` are breaks that were opened, opened again or got other figures."""
+
+    run_id: int
+    control: str
+    subject: str
+    result: str
+    compared: int = 0
+    agreed: int = 0
+    breaks: int = 0
+    detail: str = ""
+    changed: tuple[int, ...] = ()
+
+
+class Asker:
+    """Puts questions to the vendor for one run, and cites what was answered."""
+
+    def __init__(self, feed: ReconciledFeed, open_work: OpenWork, clock: Clock, run_id: int | None) -> None:
+        self._feed, self._open_work, self._clock, self._run_id = feed, open_work, clock, run_id
+        self.cited: list[Citation] = []
+        self.calls = 0
+
+    def ask(self, subject: str, question: str, call: Callable[[], VendorReply]) -> Asked | Unanswered:
+        """Ask once; keep the bytes of the answer, whatever they say."""
+        asked_at = self._clock.now()
+        self.calls += 1
+        try:
+            reply = call()
+        except (TransientError, VendorRefusedError) as error:
+            log.warning(
+                "reconcile.question_failed", feed=self._feed.name, question=f"{subject} {question}", error=str(error)
+            )
+            return Unanswered(str(error))
+        kept = Reply(
+            subject, question, asked_at, self._clock.now(), reply.request_id, reply.status, reply.body, reply.headers,
+            reply.vendor_date,
+        )  # fmt: skip
+        with self._open_work() as work:
+            citation = work.reconciling.keep(self._feed.feed_id, self._run_id, kept)
+            work.commit()
+        self.cited.append(citation)
+        return Asked(reply, citation)
+
+
+def note_failure(work: UnitOfWork, feed: ReconciledFeed, key: str, why: str, *, run_id: int, clock: Clock) -> int:
+    """Open the break of a question without an answer, or see it again; return its number."""
+    finding = Finding(BreakKind.QUERY_FAILED, key, why)
+    return work.breaks.found(feed.feed_id, finding, at=clock.now(), run_id=run_id).id
+
+
+def note_answer(work: UnitOfWork, feed: ReconciledFeed, key: str, *, run_id: int, clock: Clock) -> None:
+    """Clear the break of a question that has its answer now."""
+    for known in work.breaks.known(feed.feed_id, [BreakKind.QUERY_FAILED], states=UNFINISHED, keys=[key]):
+        work.breaks.clear(known, at=clock.now(), proof="the same question was answered", figures={}, run_id=run_id)

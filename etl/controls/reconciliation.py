@@ -1,0 +1,88 @@
+"""All controls of one feed together: what is asked in which order, and what each finding weighs (design.md §6)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from threading import Event, Lock
+
+import msgspec
+import structlog
+
+from etl.clock import Clock
+from etl.controls.fills import FillsControl
+from etl.controls.overdue import OverdueControl
+from etl.controls.positions import PositionControl
+from etl.controls.questions import Asker, Drain, Order, Outcome, ReconciledFeed, Unanswered
+from etl.controls.severity import Weigher, Worth
+from etl.domain.position_answer import Unreadable
+from etl.domain.rates import digits_in
+from etl.domain.reconciliation import Rules
+from etl.store.unit_of_work import OpenWork
+from etl.vendor.feed import VendorQuestions
+
+ASSETS_KEPT = timedelta(days=1)
+
+log = structlog.get_logger()
+
+
+class Reconciler:
+    """Runs the controls of one feed, one run at a time."""
+
+    def __init__(
+        self, feed: ReconciledFeed, vendor: VendorQuestions, open_work: OpenWork, *, clock: Clock, drain: Drain,
+        epoch: Callable[[], int], stop: Event, terms: Worth = Worth(), stale_after_s: float = 300.0,  # noqa: B008
+    ) -> None:  # fmt: skip
+        self.feed, self._vendor, self._open_work, self._clock = feed, vendor, open_work, clock
+        self._positions = PositionControl(
+            feed, vendor, open_work, clock=clock, drain=drain, epoch=epoch, stop=stop
+        )  # fmt: skip
+        self._fills = FillsControl(feed, vendor, open_work, clock=clock, drain=drain, epoch=epoch, stop=stop)
+        self._overdue = OverdueControl(feed, open_work, clock, stale_after_s=stale_after_s)
+        self._weigher = Weigher(feed, vendor, open_work, clock, terms)
+        self._running = Lock()
+
+    def positions(self, order: Order, *, entities: bool = False, opening: bool = False) -> list[Outcome]:
+        """Compare the positions at the level of the settings; with `entities` of each legal entity too."""
+        levels = dict.fromkeys([self.feed.level, "LE"] if entities or opening else [self.feed.level])
+        with self._running:
+            rules = self._rules()
+            outcomes = [
+                self._positions.run(level, value, rules=rules, order=order, opening=opening)
+                for level in levels
+                for value in self._positions.values(level)
+            ]
+            self._weigh(outcomes)
+        return outcomes
+
+    def fills(self, order: Order) -> list[Outcome]:
+        """Ask the orders with recent trades for their fills."""
+        with self._running:
+            outcomes = [self._fills.run(order)]
+            self._weigh(outcomes)
+        return outcomes
+
+    def overdue(self) -> int:
+        """Look at what the calendar and the clock say; return how many breaks are new or changed."""
+        changed = self._overdue.look()
+        if changed:
+            with self._running:
+                self._weigher.weigh(changed, run_id=None)
+        return len(changed)
+
+    def _weigh(self, outcomes: list[Outcome]) -> None:
+        for each in outcomes:
+            self._weigher.weigh(each.changed, each.run_id)
+
+    def _rules(self) -> Rules:
+        """Return the rules with the vendor's own digits, asked once a day; without them ISO 4217 stands (A18)."""
+        with self._open_work() as work:
+            body = work.reconciling.last_body(self.feed.feed_id, "assets", self._clock.now() - ASSETS_KEPT)
+        if body is None:
+            asked = Asker(self.feed, self._open_work, self._clock, None).ask("assets", "all", self._vendor.assets)
+            body = None if isinstance(asked, Unanswered) or asked.reply.status != 200 else asked.reply.body
+        digits = {} if body is None else digits_in(body)
+        if isinstance(digits, Unreadable):
+            log.warning("reconcile.unreadable", feed=self.feed.name, question="assets", why=digits.why)
+            digits = {}
+        return msgspec.structs.replace(self.feed.rules, vendor_digits=digits)

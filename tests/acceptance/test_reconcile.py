@@ -1,0 +1,126 @@
+"""Reconciliation with real processes: the sandbox errs, and the right break or the right healing comes of it."""
+
+import json
+from datetime import UTC, datetime, time, timedelta
+
+import pytest
+
+from etl.domain.ageing import is_near_cut
+from etl.domain.calendar import NEW_YORK, TURNS_AT
+from tests.acceptance.program import booked, until
+from tests.databases import rows, value
+
+QUICK = {"ghost_s": 0.2, "eligible_after_s": 0.1, "resend_days_at_once": 31, "poll_interval_s": 0.2}
+RULES = '[reconciliation]\nconfirm_after_s = 0.2\ncall_spacing_s = 0\ndaily = "off"\n{}\n'
+CUT = time(TURNS_AT.seconds // 3600)
+
+pytestmark = pytest.mark.skipif(
+    is_near_cut(datetime.now(UTC), CUT, NEW_YORK, within=timedelta(minutes=15)),
+    reason="the trade day turns about now: a run tells the timing only",
+)
+
+
+@pytest.fixture
+def world(play, program_for):
+    """A sandbox with a backlog of today and tomorrow's value dates, drained, and opened at go-live."""
+    sandbox = play(trades=150, eligible_after_s=0)
+    program = program_for(sandbox, **QUICK)
+    with_rules(program)
+    assert program.call("poll").returncode == 0
+    opened = reconcile(program, "positions", "--open", "--reason", "go-live")
+    assert {each["result"] for each in opened[1]} == {"opened"}, opened
+    return sandbox, program
+
+
+def with_rules(program, more=""):
+    program.file.write_text(program.file.read_text().split("[reconciliation]")[0] + RULES.format(more))
+
+
+def reconcile(program, *words):
+    """Return the exit code and the outcomes."""
+    done = program.call("reconcile", *words, "--format", "json")
+    assert done.stdout, done.stderr
+    return done.returncode, json.loads(done.stdout)
+
+
+def breaks(database, columns="kind, key, state"):
+    return rows(database, f"SELECT {columns} FROM reporting.break ORDER BY break_id")
+
+
+def a_position(database):
+    """Return a symbol and value date that the book holds deliverable positions of."""
+    return rows(
+        database,
+        "SELECT symbol, value_date::text FROM reporting.position WHERE deliverable AND symbol = 'EUR/USD'"
+        " AND value_date > current_date + 2 ORDER BY 2 LIMIT 1",
+    )[0]
+
+
+def test_a_wrong_figure_at_the_vendor_becomes_a_break_with_its_size_and_goes_with_proof(world, database):
+    sandbox, program = world
+    symbol, day = a_position(database)
+    sandbox.control.position_error(symbol, day, base="250000", level="ORG")
+
+    code, _ = reconcile(program, "positions")
+
+    assert code == 3
+    found = breaks(database, "kind, key, difference, currency, state, reporting_currency")
+    assert found == [("position", f"ORG pfOrg {symbol} {day}", 250000, "EUR", "open", "USD")]
+    listed = json.loads(program.call("breaks", "list", "--format", "json").stdout)
+    assert [(each["severity"], each["age"]) for each in listed] == [("medium", "today")]
+
+    sandbox.control.position_error(symbol, day, base="-250000", level="ORG")
+    code, _ = reconcile(program, "positions")
+
+    assert (code, breaks(database, "state, reason")) == (0, [("cleared", "both sides agree")])
+
+
+def test_an_accepted_break_is_quiet_until_its_figures_change(world, database):
+    sandbox, program = world
+    symbol, day = a_position(database)
+    sandbox.control.position_error(symbol, day, base="5")
+    reconcile(program, "positions")
+    number = str(value(database, "SELECT max(break_id) FROM reporting.break"))
+    until_then = (datetime.now(UTC) + timedelta(days=2)).isoformat()
+
+    done = program.call("breaks", "accept", number, "--until", until_then, "--ticket", "V-7", "--reason", "their bug")
+    quiet, _ = reconcile(program, "positions")
+    sandbox.control.position_error(symbol, day, base="1")
+    loud, _ = reconcile(program, "positions")
+
+    assert (done.returncode, quiet, loud) == (0, 0, 3), done.stderr
+    assert breaks(database, "state, reopened, difference, vendor_ticket") == [("open", 1, 6, "V-7")]
+    deeds = [row[0] for row in rows(database, "SELECT deed FROM reporting.break_event ORDER BY event_id")]
+    assert deeds == ["opened", "accepted", "reopened"]
+    assert value(database, "SELECT count(*) FROM reporting.audit WHERE deed = 'breaks accepted'") == 1
+
+
+def test_a_trade_never_handed_out_is_found_by_its_order_and_healed_without_a_hand(world, database):
+    sandbox, program = world
+    order = value(database, "SELECT order_id FROM reporting.trade ORDER BY trade_date DESC, trade_id DESC LIMIT 1")
+    (lost,) = sandbox.control.execute_trades([{"orderId": order}])
+    sandbox.control.hide(lost)
+
+    with program.daemon() as daemon:
+        daemon.started()
+        until(lambda: rows(database, "SELECT FROM reporting.gap WHERE cause = 'fills'"), what="the gap")
+        sandbox.control.hide(lost, hidden=False)
+        until(lambda: lost in booked(database), what="the lost trade to be booked")
+        assert daemon.stop() == 0, daemon.said
+
+
+def test_the_daemon_reconciles_by_itself_and_when_a_command_asks(world, database):
+    sandbox, program = world
+    symbol, day = a_position(database)
+    with_rules(program, "positions_every_s = 1\n")
+    sandbox.control.position_error(symbol, day, base="1")
+
+    with program.daemon() as daemon:
+        daemon.started()
+        until(lambda: breaks(database), what="the break")
+        sandbox.control.position_error(symbol, day, base="-1")
+        code, outcomes = reconcile(program, "positions", "--feed", "main")
+        assert daemon.stop() == 0, daemon.said
+
+    assert (code, [each["result"] for each in outcomes]) == (0, ["agreed"])
+    assert breaks(database) == [("position", f"ORG pfOrg {symbol} {day}", "cleared")]

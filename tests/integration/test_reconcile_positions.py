@@ -1,0 +1,240 @@
+"""Positions against the sandbox's own: what becomes a break, what does not, and every form that A14 leaves open."""
+
+from dataclasses import asdict
+from datetime import timedelta
+
+import pytest
+
+from etl.sandbox.variants import Variants
+from tests.databases import rows, value
+from tests.reconciling import World, sandbox_at_noon
+
+
+@pytest.fixture(scope="module")
+def pool():
+    yield from sandbox_at_noon(60)
+
+
+@pytest.fixture
+def fresh(pool, database, tmp_path):
+    """A drained feed before go-live."""
+    sandbox, users = pool
+    world = World(sandbox, next(users), database, tmp_path)
+    yield world
+    world.close()
+    sandbox.control.clear_faults()
+    sandbox.control.variant(**asdict(Variants()))
+    sandbox.control.post("position-error", {"clear": True})
+
+
+@pytest.fixture
+def world(fresh):
+    """A feed after go-live."""
+    fresh.open()
+    return fresh
+
+
+def wrong_by(world, base, **more):
+    symbol, day = world.a_key()
+    world.control.position_error(symbol, day, base=base, **{"level": "ORG", "value": world.user.org} | more)
+    return f"ORG {world.user.org} {symbol} {day}"
+
+
+def test_before_go_live_nothing_is_a_break(fresh):
+    wrong_by(fresh, "5")
+
+    assert fresh.results() == {"no_opening"}
+    assert fresh.breaks() == []
+
+
+def test_after_go_live_books_that_agree_have_no_break(world):
+    assert world.results(entities=True) == {"agreed"}
+    assert world.breaks() == []
+    run = rows(
+        world.database,
+        "SELECT compared = agreed, breaks, cited <> '[]', basis ? 'drained' FROM reporting.reconciliation_run",
+    )
+    assert set(run) == {(True, 0, True, True)}
+
+
+def test_an_opening_is_carried_on_and_no_trade_comes_of_it(fresh):
+    wrong_by(fresh, "1000")
+
+    fresh.open()
+    fresh.execute(symbol="EUR/USD")
+
+    assert fresh.results() == {"agreed"}
+    assert value(fresh.database, "SELECT count(*) FROM stp.trade_version WHERE source <> 'queue'") == 0
+
+
+def test_a_wrong_figure_is_a_break_with_its_amount_until_it_is_right_again(world):
+    key = wrong_by(world, "250000")
+
+    assert world.results() == {"breaks"}
+    assert world.breaks("kind, key, difference, state, severity, reporting_currency") == [
+        ("position", key, 250000, "open", "medium", "USD")
+    ]
+
+    wrong_by(world, "-250000")
+    assert world.results() == {"agreed"}
+    assert world.breaks("state, closed_by, reason") == [("cleared", "stp-etl", "both sides agree")]
+
+
+def test_a_break_that_comes_back_is_the_same_row(world):
+    wrong_by(world, "5")
+    world.results()
+    wrong_by(world, "-5")
+    world.results()
+    wrong_by(world, "7")
+    world.results()
+
+    assert world.breaks("difference, state, reopened") == [(7, "open", 1)]
+    deeds = rows(world.database, "SELECT deed FROM reporting.break_event ORDER BY event_id")
+    assert [each for (each,) in deeds] == ["opened", "cleared", "reopened"]
+
+
+def test_a_known_break_needs_no_second_look_and_no_second_row(world):
+    wrong_by(world, "5")
+    world.results()
+    world.results()
+
+    assert world.breaks("state, seen") == [("open", 2)]
+    looks = rows(
+        world.database, "SELECT (basis ->> 'looks')::int FROM reporting.reconciliation_run ORDER BY run_id DESC LIMIT 2"
+    )
+    assert looks == [(1,), (2,)]
+
+
+def test_equal_and_opposite_on_two_value_dates_is_one_break(world):
+    symbol, day = world.a_key()
+    days = rows(
+        world.database,
+        "SELECT DISTINCT value_date::text FROM reporting.position WHERE symbol = :symbol AND value_date > :day",
+        symbol=symbol, day=day,
+    )  # fmt: skip
+    other = min(days)[0] if days else "2030-12-30"
+    world.control.position_error(symbol, day, base="-700")
+    world.control.position_error(symbol, other, base="700")
+
+    world.results()
+
+    assert world.breaks() == [("value_date_shift", f"ORG {world.user.org} {symbol} {day} {other}", "open")]
+
+
+def test_a_tolerance_lets_a_difference_pass(pool, database, tmp_path):
+    sandbox, users = pool
+    rules = '[reconciliation.tolerance_units]\n"POSITION:EUR/USD" = 100\n'
+    world = World(sandbox, next(users), database, tmp_path, rules=rules)
+    try:
+        world.open()
+        wrong_by(world, "1.00")
+        inside = world.results()
+        wrong_by(world, "0.01")
+
+        assert (inside, world.results()) == ({"agreed"}, {"breaks"})
+    finally:
+        sandbox.control.post("position-error", {"clear": True})
+        world.close()
+
+
+@pytest.mark.parametrize("fault", ["500", "404", "429", "object", "html", "null", "cut_body", "close_before"])
+def test_law_10_a_question_that_fails_is_never_flat(world, fault):
+    world.control.plan({"fault": fault, "endpoint": "positions", "user": world.user.name})
+
+    assert world.results() == {"query_failed"}
+    assert world.breaks() == [("query_failed", f"positions ORG {world.user.org}", "open")]
+
+    assert world.results() == {"agreed"}
+    assert world.breaks("state, reason") == [("cleared", "the same question was answered")]
+
+
+@pytest.mark.parametrize(
+    "variant",
+    [
+        {"positions_sign": "side"}, {"positions_sign": "side", "positions_side": "long_short"},
+        {"positions_shape": "object"}, {"positions_shape": "paged", "positions_page": 7},
+        {"positions_shape": "children"}, {"positions_flat": "left_out"}, {"positions_ndf": "until_fixing"},
+        {"positions_term": "average"},
+    ],
+    ids=lambda variant: "-".join(map(str, variant.values())),
+)  # fmt: skip
+def test_each_form_of_the_vendors_positions_is_read_alike(world, variant):
+    world.control.variant(**variant)
+
+    assert world.results() == {"agreed"}, world.breaks("key, ours, theirs")
+
+
+@pytest.mark.parametrize("reading", ["flows", "average"])
+def test_the_term_amount_is_compared_by_the_reading_of_the_settings(pool, database, tmp_path, reading):
+    sandbox, users = pool
+    sandbox.control.variant(positions_term=reading)
+    world = World(sandbox, next(users), database, tmp_path, rules=f'compare_term = "{reading}"')
+    last = "SELECT counts -> 'term' FROM reporting.reconciliation_run ORDER BY run_id DESC LIMIT 1"
+    try:
+        world.open()
+        agreed = world.results()
+        counts = value(database, last)
+        sandbox.control.variant(positions_term="average" if reading == "flows" else "flows")
+
+        assert (agreed, world.results()) == ({"agreed"}, {"breaks"})
+        assert counts[reading] + counts["both"] > 0 == counts["neither"]
+        assert all(base == 0 and term for base, term in world.breaks("difference, difference_term"))
+    finally:
+        sandbox.control.variant(positions_term="flows")
+        world.close()
+
+
+def test_an_empty_answer_while_we_hold_positions_is_asked_twice_and_told_as_such(world):
+    world.control.variant(positions_shape="empty_array")
+
+    assert world.results() == {"breaks"}
+    words = {each for (each,) in world.breaks("comment")}
+    assert all("named no position at all, 2 times, while the book holds" in each for each in words)
+
+
+def test_a_trade_done_between_drain_and_question_is_no_break(world):
+    world.control.plan({"fault": "execute", "endpoint": "positions", "user": world.user.name, "times": 3})
+
+    assert world.results() == {"agreed"}
+    assert world.breaks() == []
+
+
+def test_a_key_on_which_trades_keep_landing_is_not_confirmed(world):
+    wrong_by(world, "5")
+    symbol, day = world.a_key()
+    trade = {"symbol": symbol, "valueDate": day, "tradeType": "Outright"}
+    world.before_drain[:] = [lambda: world.execute(**trade)] * 20
+
+    assert world.results() == {"unconfirmed"}
+    assert world.breaks() == []
+
+
+def test_near_the_end_of_the_business_day_only_the_timing_is_told(world):
+    wrong_by(world, "5")
+    world.clock.ahead += timedelta(hours=8, minutes=55)  # 16:55 in New York
+
+    assert world.results() == {"timing"}
+    assert world.breaks() == []
+
+
+def test_a_run_at_the_level_of_legal_entities_names_the_entity(world):
+    symbol, day = world.a_key()
+    entity = value(
+        world.database, "SELECT min(legal_entity) FROM reporting.position WHERE symbol = :s AND value_date = :d",
+        s=symbol, d=day,
+    )  # fmt: skip
+    world.control.position_error(symbol, day, base="5", level="LE", value=entity)
+
+    assert world.results(entities=True) == {"agreed", "breaks"}
+    assert world.breaks() == [("position", f"LE {entity} {symbol} {day}", "open")]
+
+
+def test_a_rate_that_is_too_old_weighs_nothing_and_says_so(world):
+    wrong_by(world, "5")
+    world.clock.ahead += timedelta(hours=3)
+
+    world.results()
+
+    ((severity, amount, note),) = world.breaks("severity, reporting_amount, rate_note")
+    assert (severity, amount) == ("unknown", None)
+    assert "too old" in note
