@@ -60,7 +60,7 @@ def prepared(database: Database, keys: int, trades: int) -> PositionControl:
     held = rows(database, "SELECT symbol, value_date, sum(base_amount)::text FROM stp.position GROUP BY 1, 2")
     assert len(held) == keys, f"{len(held)} keys"
     vendor = PreparedVendor(json.dumps([row_of(*each) for each in held]).encode())
-    feed = ReconciledFeed(feed_id, name, (ORG,))
+    feed = ReconciledFeed(feed_id, name, (ORG,), near_cut=timedelta(0))
     (epoch,) = rows(database, "SELECT epoch FROM stp.lease")[0]
     return PositionControl(
         feed, vendor, work_on(database), clock=SystemClock(), drain=lambda: Proof(0, "now"), epoch=lambda: epoch,  # type: ignore[arg-type]
