@@ -100,6 +100,7 @@ def test_a_secret_that_everybody_may_read_is_warned_of(play, program_for, tmp_pa
     file.write_text(sandbox.user.password)
     file.chmod(0o644)
     program = program_for(sandbox, password="", password_file=str(file))
+    program.file.chmod(0o600)
 
     ended = program.call("doctor", "--format", "json")
 
