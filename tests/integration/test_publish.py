@@ -278,14 +278,23 @@ def address(database: Database) -> str:
     return database.url.set(drivername="postgresql").render_as_string(hide_password=False)
 
 
+def at_work(target: Database) -> bool:
+    """Return whether somebody else is connected to the target."""
+    others = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    return bool(value(target, others))
+
+
 def publish_and_be_killed(stp_etl, target: Database, kills: int) -> None:
-    """Run `stp-etl publish` again and again, and kill each at a random moment."""
+    """Run `stp-etl publish` again and again, and kill each at a random moment once it has begun to publish."""
     given = {**os.environ, **stp_etl.environ, "PYTHONPATH": str(ROOT), "STP_ETL__PUBLISH__URL": address(target),
              "STP_ETL__PUBLISH__BATCH_VERSIONS": "3"}  # fmt: skip
     for number in range(kills):
         command = [sys.executable, "-m", "etl.cli.main", "publish", "--interval", "0.1"]
         process = subprocess.Popen(command, env=given, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        time.sleep(random.Random(number).uniform(1.0, 2.0))  # starting takes about one
+        while not at_work(target):
+            assert process.poll() is None
+            time.sleep(0.01)
+        time.sleep(random.Random(number).uniform(0.0, 1.0))
         process.kill()
         process.wait()
 
@@ -299,6 +308,8 @@ def test_killed_again_and_again_while_trades_are_booked_it_copies_each_change_on
             number += 1
             booking.book(a_raw_message(tradeId=f"T{number % 100}", note=str(number)))
 
+    booking.book(a_raw_message(tradeId="T0"))
+    published(booking.database, target)
     desk = Thread(target=book_on)
     desk.start()
     try:
