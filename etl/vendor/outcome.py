@@ -22,8 +22,9 @@ SHOWN_OF_LARGER = 64 * 1024
 WORDS_AT_MOST = 500
 LONGEST_WAIT_S = 86_400.0
 _REFUSALS = {400: Cause.HTTP_400, 401: Cause.HTTP_401, 404: Cause.HTTP_404}
-_ASKED_AGAIN = (408, 429)
-"""Of the 4xx those that say nothing of the resend itself. A redirect does not either: it comes from a proxy."""
+_ASKED_AGAIN = (401, 408, 429)
+"""Of the 4xx those that say nothing of the resend itself; 401 after a new login is about who asks. A redirect does not
+either: it comes from a proxy."""
 _DOUBTFUL = {
     429: Cause.HTTP_429,
     500: Cause.HTTP_500,

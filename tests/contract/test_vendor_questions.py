@@ -249,6 +249,13 @@ def test_a_resend_request_is_repeated_after_a_401_which_says_that_nothing_was_do
     assert len(vendor.asked_for(RESEND)) == 2
 
 
+def test_a_resend_request_that_meets_401_with_a_new_session_too_is_asked_again_later(vendor, client):
+    vendor.will(answer(401, b""), answer(401, b""), path=RESEND)
+
+    assert client.request_resend(START, END).outcome is ResendOutcome.IN_DOUBT
+    assert len(vendor.asked_for(RESEND)) == 2
+
+
 @pytest.mark.parametrize(
     ("start", "end"),
     [(END, START), (datetime(2026, 3, 2), END), (START, datetime(2026, 3, 3))],  # noqa: DTZ001
