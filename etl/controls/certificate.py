@@ -16,6 +16,7 @@ from etl.domain.calendar import NEW_YORK
 from etl.domain.certificate import CertificateState, Control, DayFacts, Reason, judge
 from etl.errors import OperatorError
 from etl.store.repositories.attention import Deed
+from etl.store.repositories.sweeps import Sweep
 from etl.store.unit_of_work import OpenWork, UnitOfWork
 
 
@@ -74,7 +75,8 @@ class Certifier:
         """Judge the day and keep the certificate; its number is one above the one before, which it supersedes."""
         at = self._clock.now()
         with self._open_work() as work:
-            facts, runs = self._facts(work, day, at)
+            sweep = work.sweeps.sweep_of(self._feed.feed_id, day)
+            facts, runs = self._facts(work, day, at, sweep)
             state, reasons = judge(facts)
             counts, digest = work.certificates.trades(self._feed.feed_id, day, facts.closes_at)
             before = work.certificates.last(self._feed.feed_id, day)
@@ -83,7 +85,7 @@ class Certifier:
                 "state": state.value, "issued_at": at, "issued_by": operator,
                 "reasons": msgspec.to_builtins(reasons), "counts": counts,
                 "sums": work.certificates.sums(self._feed.feed_id, day),
-                "basis": self._basis(work, facts, runs),
+                "basis": self._basis(work, facts, runs, sweep),
                 "cited": [each for run in runs.values() for each in run["cited"]],
                 "trades_sha256": digest, "settings_hash": self._feed.settings_hash,
                 "software_version": self._feed.software_version,
@@ -114,11 +116,12 @@ class Certifier:
             work.commit()
         return told(self._feed.name, last["id"], last)
 
-    def _facts(self, work: UnitOfWork, day: date, at: datetime) -> tuple[DayFacts, dict[str, dict[str, Any]]]:
+    def _facts(
+        self, work: UnitOfWork, day: date, at: datetime, sweep: Sweep
+    ) -> tuple[DayFacts, dict[str, dict[str, Any]]]:
         feed_id, closes = self._feed.feed_id, self.closes_at(day)
         begins = self.closes_at(day - timedelta(days=1))
         surely_later = closes + timedelta(seconds=self._feed.answers_within_s)
-        sweep = work.sweeps.sweep_of(feed_id, day)
         names = ("positions", "fills", *(("balances",) if self._feed.balances else ()))
         stands = {
             name: work.certificates.control(feed_id, name, closes, wanted=name in self._feed.controls) for name in names
@@ -134,9 +137,10 @@ class Certifier:
         )  # fmt: skip
         return facts, {name: run for name, (_, run) in stands.items() if run}
 
-    def _basis(self, work: UnitOfWork, facts: DayFacts, runs: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    def _basis(
+        self, work: UnitOfWork, facts: DayFacts, runs: Mapping[str, Mapping[str, Any]], sweep: Sweep
+    ) -> dict[str, Any]:
         """Return what the certificate rests on, and what it does not cover."""
-        sweep = work.sweeps.sweep_of(self._feed.feed_id, facts.trade_date)
         return {
             "closes_at": facts.closes_at.isoformat(),
             "proven_empty_at": facts.proven_at.isoformat() if facts.proven_at else None,

@@ -54,11 +54,11 @@ def no_eligibility() -> None:
     plain = Resender.follow
 
     def at_once(self: Resender, work: Any, resend: Any) -> Any:
-        before, self._feed = self._feed, msgspec.structs.replace(self._feed, eligible_after_s=0.0)
+        before, self.feed = self.feed, msgspec.structs.replace(self.feed, eligible_after_s=0.0)
         try:
             return plain(self, work, resend)
         finally:
-            self._feed = before
+            self.feed = before
 
     Resender.follow = at_once  # type: ignore[method-assign]
 
