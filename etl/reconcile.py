@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from etl.app import App, FeedRuntime
+from etl.app import App
 from etl.config import Settings
 from etl.controls.questions import Drain, Order, Outcome, Proof, ReconciledFeed
 from etl.controls.reconciliation import Reconciler
@@ -19,6 +19,7 @@ from etl.controls.severity import Worth
 from etl.domain.ageing import business_day
 from etl.domain.reconciliation import Rules
 from etl.errors import OperatorError
+from etl.runtime import FeedRuntime
 from etl.store.repositories.requests import Request
 from etl.store.unit_of_work import OpenWork
 

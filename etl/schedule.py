@@ -9,7 +9,7 @@ from typing import Any
 import structlog
 
 from etl import metrics
-from etl.app import App, FeedRuntime
+from etl.app import App
 from etl.controls.requests import Deed, Requests
 from etl.domain.calendar import business_days_before
 from etl.errors import BookingHeldError, EtlError, OperatorError, OtherDatabaseError, VendorAwayError
@@ -20,6 +20,7 @@ from etl.pipeline.backoff import Pauses
 from etl.pipeline.book import Booker
 from etl.reconcile import SERVE_EVERY_S as RECONCILE_EVERY_S
 from etl.reconcile import ReconcileJob
+from etl.runtime import FeedRuntime
 from etl.store.repositories.requests import Request
 
 LOOK_EVERY_S = 30.0  # for answers that another instance landed; our own are known at once

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from etl.app import App, FeedRuntime
+from etl.app import App
 from etl.cli.output import remark
 from etl.errors import EtlError, TransientError
+from etl.runtime import FeedRuntime
 
 LOOK_EVERY_S = 0.2
 

@@ -7,7 +7,6 @@ from typing import Annotated, Any
 
 import typer
 
-from etl.app import FeedRuntime
 from etl.cli.context import invocation, noun
 from etl.cli.options import (
     FeedOption,
@@ -28,6 +27,7 @@ from etl.domain.gaps import GapCause, GapState
 from etl.domain.window import Window
 from etl.errors import EtlError
 from etl.pipeline.failover import adopted, doubted_window
+from etl.runtime import FeedRuntime
 from etl.store.repositories.attention import Deed
 from etl.store.unit_of_work import UnitOfWork
 from etl.wiring import failed_over

@@ -6,12 +6,13 @@ from typing import Annotated
 
 import typer
 
-from etl.app import App, FeedRuntime
+from etl.app import App
 from etl.cli.asking import done_by_leader
 from etl.cli.context import invocation
 from etl.cli.output import Format, FormatOption, remark, show
 from etl.cli.progress import while_draining
 from etl.errors import EtlError, TransientError
+from etl.runtime import FeedRuntime
 from etl.vendor.feed import PollOutcome
 
 cli = typer.Typer(add_completion=False)

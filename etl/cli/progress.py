@@ -9,8 +9,8 @@ from threading import Event, Thread
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from etl.app import FeedRuntime
 from etl.cli.output import remark
+from etl.runtime import FeedRuntime
 
 REFRESH_S = 0.2
 SAY_EVERY = 10  # parts of the whole, where a line is written for each

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
-from etl.app import App, FeedRuntime
+from etl.app import App
 from etl.cli.asking import done_by_leader
 from etl.cli.context import invocation
 from etl.cli.options import FOUND_SOMETHING, FeedOption, ready_app, reason_given
@@ -17,6 +17,7 @@ from etl.cli.output import Format, FormatOption, remark, show
 from etl.controls.questions import Order
 from etl.errors import EtlError
 from etl.reconcile import REQUEST, DrainHere, Wanted, done, reconciler_of, told
+from etl.runtime import FeedRuntime
 from etl.store.repositories.attention import Deed
 
 cli = typer.Typer(add_completion=False)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from etl.app import App, FeedRuntime
+from etl.app import App
 from etl.cli.context import invocation
 from etl.cli.options import FOUND_SOMETHING, FeedOption, FromOption, ReasonOption, ToOption, ready_app, reason_given
 from etl.cli.output import remark, show_card
@@ -15,6 +15,7 @@ from etl.controls.manual import LONGEST_DAYS, ManualRequest, open_by_hand
 from etl.domain.gaps import AHEAD, GapState
 from etl.domain.window import Window
 from etl.errors import EtlError, TransientError
+from etl.runtime import FeedRuntime
 
 cli = typer.Typer(add_completion=False)
 LOOK_EVERY_S = 0.5

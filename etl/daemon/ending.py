@@ -9,9 +9,10 @@ from threading import Event, Thread
 
 import structlog
 
-from etl.app import App, FeedRuntime
+from etl.app import App
 from etl.daemon.timetable import Timetable
 from etl.errors import BookingHeldError, EtlError
+from etl.runtime import FeedRuntime
 
 MARGIN_S = 4.0
 """Beyond the grace period, in which landing is tried: for the last try to end. With 25 s of grace a manager that kills

@@ -11,10 +11,11 @@ from typing import Any, Protocol
 
 from sqlalchemy import Connection
 
-from etl.app import App, FeedRuntime
+from etl.app import App
 from etl.config import Settings
 from etl.errors import DatabaseAwayError, EtlError
 from etl.jobs import Job
+from etl.runtime import FeedRuntime
 from etl.schedule import jobs_of
 from etl.store.database import Database
 from etl.store.leases import TRUSTED_FOR_S
