@@ -3,6 +3,7 @@
 PYTHON ?= python3
 VENV   := .venv
 PEERS  := .venv-peers
+AUDIT  := .venv-audit
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 PIP    := $(BIN)/python -m pip --quiet --quiet --disable-pip-version-check
@@ -14,7 +15,7 @@ PIP_COMPILE := $(PLAIN_PIP) CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compil
 	--allow-unsafe --strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench bench-peers crash drill simulate reader contract lock venv clean
+.PHONY: help demo test lint bench bench-peers audit crash drill simulate reader contract lock venv clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -40,6 +41,15 @@ $(PEERS)/.installed: tests/benchmarks/peers.txt
 	@echo "making $(PEERS) with the programs to compare with; this takes a minute"
 	@$(PYTHON) -m venv --clear $(PEERS)
 	@$(PEERS)/bin/python -m pip --quiet --disable-pip-version-check install --requirement tests/benchmarks/peers.txt
+	@touch $@
+
+audit: venv $(AUDIT)/.installed ## known weaknesses of every locked version; says so when nobody could be asked; ARGS go to pip-audit
+	@$(BIN)/python -m tests.audit $(AUDIT)/bin/pip-audit $(ARGS)
+
+$(AUDIT)/.installed: tests/audit.txt
+	@echo "making $(AUDIT) with the audit tool; this takes a minute"
+	@$(PYTHON) -m venv --clear $(AUDIT)
+	@$(AUDIT)/bin/python -m pip --quiet --disable-pip-version-check install --requirement tests/audit.txt
 	@touch $@
 
 crash: venv ## kill the daemon at random instants, heal, count what is lost: make crash RUNS=50 SEED=1
@@ -77,5 +87,5 @@ $(STAMP): requirements.lock pyproject.toml
 	@touch $@
 
 clean: ## remove .venv, caches and built files; var/ stays
-	@rm -rf $(VENV) $(PEERS) build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	@rm -rf $(VENV) $(PEERS) $(AUDIT) build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
