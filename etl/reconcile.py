@@ -19,6 +19,7 @@ from etl.controls.severity import Worth
 from etl.domain.ageing import business_day
 from etl.domain.reconciliation import Rules
 from etl.errors import OperatorError
+from etl.pipeline.adopt import Adopter
 from etl.runtime import FeedRuntime
 from etl.store.repositories.requests import Request
 from etl.store.unit_of_work import OpenWork
@@ -52,7 +53,8 @@ def reconciler_of(app: App, feed: FeedRuntime, drain: Drain) -> Reconciler:
     )  # fmt: skip
     return Reconciler(
         reconciled(app.settings, feed), feed.vendor, app.open_work, clock=app.clock, drain=drain,
-        epoch=lambda: feed.lease.epoch, stop=app.stop, terms=terms, stale_after_s=app.settings.ops.stale_after_s,
+        epoch=lambda: feed.lease.epoch, stop=app.stop, adopt=Adopter(feed.booked_feed, app.clock),
+        adopt_status=given.adopt_status, terms=terms, stale_after_s=app.settings.ops.stale_after_s,
     )  # fmt: skip
 
 
@@ -112,6 +114,7 @@ def done(controls: Reconciler, wanted: Wanted, order: Order) -> list[Outcome]:
     if wanted.what in ("all", FILLS):
         outcomes += controls.fills(order)
     controls.overdue()
+    controls.adopt()
     return outcomes
 
 
@@ -138,8 +141,9 @@ class ReconcileJob:
         if now - self._looked_at < LOOK_EVERY_S:
             return served
         self._looked_at = now
-        overdue, outcomes = self.controls.overdue(), list[Outcome]()
+        overdue, adopted, outcomes = self.controls.overdue(), 0, list[Outcome]()
         if feed.paused_reason() is None:
+            adopted = self.controls.adopt()
             order = self._cause()
             if order is not None or self._is_due(POSITIONS):
                 self._note(POSITIONS)
@@ -150,6 +154,7 @@ class ReconcileJob:
                 outcomes += self.controls.fills(order or Order())
         return served | {
             "runs": len(outcomes), "breaks": sum(each.breaks for each in outcomes), "overdue": overdue,
+            "adopted": adopted,
             "failed": sum(each.result == "query_failed" for each in outcomes),
         }  # fmt: skip
 

@@ -55,7 +55,7 @@ class World:
         self, sandbox: SandboxProcess, user: User, database: Database, folder: Path, *, rules: str = "", feed: str = ""
     ) -> None:  # fmt: skip
         self.sandbox, self.control, self.user, self.database = sandbox, sandbox.control, user, database
-        file = folder / "stp-etl.toml"
+        file = self.file = folder / "stp-etl.toml"
         url = database.url.render_as_string(hide_password=False).replace("+psycopg", "")
         login = {"org": user.org, "user": user.name, "password": user.password}
         file.write_text(SETTINGS.format(url=url, base_url=sandbox.url, rules=rules, feed=feed, **login))

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from etl.cli.adopting import adopt as adopt_words
 from etl.cli.context import invocation, noun
 from etl.cli.options import FeedOption, LimitOption, ReasonOption, first_of, known_feed, ready_app, reason_given
 from etl.cli.options import instant as instant_of
@@ -119,9 +120,26 @@ def accept(
     done(context, numbers, "accepted", reason_given(reason), values, states=UNFINISHED)
 
 
-@cli.command("resolve", epilog="Example: stp-etl breaks resolve 17 18 --reason 'booked by hand at the vendor'")
-def resolve(context: typer.Context, numbers: Breaks, reason: ReasonOption) -> None:
-    """Close breaks by a person's word; one that a later run sees again opens again."""
+@cli.command("resolve", epilog="Example: stp-etl breaks resolve 17 --adopt --reason 'cancelled, the desk knows'")
+def resolve(
+    context: typer.Context,
+    numbers: Breaks,
+    reason: ReasonOption,
+    adopt: Annotated[
+        bool, typer.Option("--adopt", help="Ask the vendor about the trade of each break, and book its answer.")
+    ] = False,
+) -> None:
+    """Close breaks by a person's word; one that a later run sees again opens again.
+
+    With --adopt the vendor's own answer about the trade (cancelled, rolled, or never handed out) becomes a new version
+    with source `query`, and positions are corrected in the same commit.
+    """
+    if adopt:
+        with ready_app(context) as app:
+            with app.open_work() as work:
+                feeds = feeds_of(work, list(dict.fromkeys(numbers)), UNFINISHED)
+            adopt_words(app, feeds, operator=invocation(context).operator, reason=reason_given(reason))
+        return
     values = {"state": BreakState.RESOLVED, "accepted_until": None, "reason": reason_given(reason)}
     done(context, numbers, "resolved", reason_given(reason), values, states=UNFINISHED)
 

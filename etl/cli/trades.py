@@ -44,7 +44,18 @@ LEG = (
     "leg_no", "value_date", "fixing_date", "deliverable", "dealt_currency", "dealt_amount", "settled_currency",
     "settled_amount", "base_amount", "term_amount", "rate", "spot_rate", "forward_points",
 )  # fmt: skip
-HISTORY = ("version", "known_from", "known_to", "source", "message_id", "poll_id", "landed_at", "status", "changes")
+HISTORY = (
+    "version",
+    "known_from",
+    "known_to",
+    "source",
+    "message_id",
+    "poll_id",
+    "reply_id",
+    "landed_at",
+    "status",
+    "changes",
+)
 TradeId = Annotated[str, typer.Argument(help="The vendor's id of the trade.", metavar="TRADE_ID")]
 
 

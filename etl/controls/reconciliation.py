@@ -10,6 +10,7 @@ import msgspec
 import structlog
 
 from etl.clock import Clock
+from etl.controls.adoption import Adopt, AdoptionControl
 from etl.controls.fills import FillsControl
 from etl.controls.overdue import OverdueControl
 from etl.controls.positions import PositionControl
@@ -31,7 +32,8 @@ class Reconciler:
 
     def __init__(
         self, feed: ReconciledFeed, vendor: VendorQuestions, open_work: OpenWork, *, clock: Clock, drain: Drain,
-        epoch: Callable[[], int], stop: Event, terms: Worth = Worth(), stale_after_s: float = 300.0,  # noqa: B008
+        epoch: Callable[[], int], stop: Event, adopt: Adopt, adopt_status: bool = True,
+        terms: Worth = Worth(), stale_after_s: float = 300.0,  # noqa: B008
     ) -> None:  # fmt: skip
         self.feed, self._vendor, self._open_work, self._clock = feed, vendor, open_work, clock
         self._positions = PositionControl(
@@ -39,6 +41,9 @@ class Reconciler:
         )  # fmt: skip
         self._fills = FillsControl(feed, vendor, open_work, clock=clock, drain=drain, epoch=epoch, stop=stop)
         self._overdue = OverdueControl(feed, open_work, clock, stale_after_s=stale_after_s)
+        self._adoption = AdoptionControl(
+            feed, vendor, open_work, clock=clock, epoch=epoch, adopt=adopt, by_itself=adopt_status
+        )  # fmt: skip
         self._weigher = Weigher(feed, vendor, open_work, clock, terms)
         self._running = Lock()
 
@@ -59,8 +64,14 @@ class Reconciler:
         """Ask the orders with recent trades for their fills."""
         with self._running:
             outcomes = [self._fills.run(order)]
+            self._adoption.run(outcomes[0].run_id)
             self._weigh(outcomes)
         return outcomes
+
+    def adopt(self) -> int:
+        """Adopt what `status` breaks say, as far as law 9 lets it by itself; return how many trades."""
+        with self._running:
+            return len(self._adoption.run())
 
     def overdue(self) -> int:
         """Look at what the calendar and the clock say; return how many breaks are new or changed."""

@@ -25,6 +25,7 @@ from etl.store.repositories.fills import FillsRepository
 from etl.store.repositories.gap_measures import GapMeasures
 from etl.store.repositories.gaps import GapRepository
 from etl.store.repositories.incarnations import IncarnationRepository
+from etl.store.repositories.investigating import InvestigationRepository
 from etl.store.repositories.lists import ListRepository
 from etl.store.repositories.originals import OriginalRepository
 from etl.store.repositories.polls import PollRepository
@@ -95,6 +96,11 @@ class UnitOfWork:
     def figures(self) -> FigureRepository:
         """Figures for monitoring."""
         return FigureRepository(self._connection)
+
+    @cached_property
+    def investigating(self) -> InvestigationRepository:
+        """What the investigation of breaks reads of the book."""
+        return InvestigationRepository(self._connection)
 
     @cached_property
     def lists(self) -> ListRepository:

@@ -77,7 +77,10 @@ GAP = """
 SELECT v.*, g.unexplained, g.evidence FROM reporting.gap v JOIN stp.gap g ON g.id = v.gap_id WHERE g.id = :id
 """
 MESSAGE_IDS = f"""
-SELECT v.version, v.landed_at, v.message_id, v.message_id / {MESSAGES_A_POLL} AS poll_id
+SELECT v.version, v.landed_at, v.message_id, v.message_id / {MESSAGES_A_POLL} AS poll_id, (
+    SELECT max(e.reply_id) FROM stp.recon_break b JOIN stp.break_event e ON e.break_id = b.id AND e.deed = 'adopted'
+    WHERE v.source = 'query' AND (b.feed_id, b.trade_id) = (v.feed_id, v.trade_id)
+      AND e.figures ->> 'version' = v.version::text) AS reply_id
 FROM stp.trade_version v JOIN stp.feed f ON f.id = v.feed_id WHERE f.name = :feed AND v.trade_id = :trade_id
 """
 
