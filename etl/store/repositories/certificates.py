@@ -27,8 +27,9 @@ WHERE c.feed_id = :feed_id AND c.outcome IS NULL AND NOT EXISTS (
 # enough when the poll must have been opened after the close.
 PROVEN = text("""
 SELECT min(at) FROM (
-    SELECT p.closed_at AS at FROM stp.poll p JOIN stp.poll first ON first.id = p.drain_id
+    (SELECT p.closed_at AS at FROM stp.poll p JOIN stp.poll first ON first.id = p.drain_id
     WHERE p.feed_id = :feed_id AND p.outcome = 'empty' AND first.opened_at >= :closes AND p.closed_at >= :closes
+    ORDER BY p.closed_at LIMIT 1)
     UNION ALL
     SELECT last_empty_at FROM stp.current_poll
     WHERE feed_id = :feed_id AND last_empty_at >= :surely_later

@@ -32,13 +32,14 @@ WHERE asked.from_date IS NULL OR EXISTS (
       AND m.place = late.message_id % {MESSAGES_A_POLL} AND m.event = 'NEW'
 )
 """)
-# A drain counts when every request of it was sent late enough, it ended proven-empty, and all of it is booked.
+# A drain counts when every request of it was sent late enough, it ended proven-empty, and all of it is booked. It ended
+# after it began, which is asked too because the ledger has an index on that.
 PROOF = text("""
 SELECT e.id, f.id AS first_poll_id, f.opened_at FROM stp.poll e
 JOIN stp.poll f ON f.id = e.drain_id
-WHERE e.feed_id = :feed_id AND e.outcome = 'empty' AND f.opened_at >= :eligible_at
+WHERE e.feed_id = :feed_id AND e.outcome = 'empty' AND f.opened_at >= :eligible_at AND e.closed_at >= :eligible_at
   AND NOT EXISTS (SELECT FROM stp.unbooked u WHERE u.feed_id = :feed_id AND u.poll_id <= e.id)
-ORDER BY e.id LIMIT 1
+ORDER BY e.closed_at, e.id LIMIT 1
 """)
 DOUBT_SINCE = text("""
 SELECT id FROM stp.poll WHERE feed_id = :feed_id AND outcome = 'in_doubt' AND closed_at >= :since ORDER BY id LIMIT 1
@@ -47,7 +48,7 @@ CAME = """
 came AS (
     SELECT m.trade_id, m.state, m.event FROM stp.message m
     JOIN stp.poll p ON p.id = m.poll_id
-    WHERE m.feed_id = :feed_id AND p.closed_at >= :requested_at AND p.id <= :proof_poll_id
+    WHERE m.feed_id = :feed_id AND p.feed_id = :feed_id AND p.closed_at >= :requested_at AND p.id <= :proof_poll_id
       AND m.opened_at >= CAST(:requested_at AS timestamptz) - interval '1 day' AND m.trade_id IS NOT NULL
 )"""
 # What stood in the book when the request left; what became of a trade since does not matter: it must come again.

@@ -44,6 +44,8 @@ class PollRow(Row):
     __tablename__ = "poll"
     __table_args__ = (
         Index("ix_poll_in_doubt", "feed_id", "id", postgresql_where=text("outcome = 'in_doubt'")),
+        Index("ix_poll_gap", "gap_id", postgresql_where=text("gap_id IS NOT NULL")),
+        Index("ix_poll_closed", "feed_id", "closed_at"),
         CheckConstraint("outcome IN ('page', 'empty', 'refused', 'not_sent', 'in_doubt')", name="outcome_known"),
     )
 

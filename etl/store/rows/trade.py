@@ -5,10 +5,13 @@ from __future__ import annotations
 from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, CheckConstraint, Index, SmallInteger
+from sqlalchemy import BigInteger, CheckConstraint, Index, SmallInteger, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from etl.store.base import Digest, Money, Row
+
+LATE = "version = 1 AND (landed_at AT TIME ZONE 'America/New_York' + interval '7 hours')::date > trade_date"
+"""Landed on a later day than the trade date; as `stp.trade_day` has it."""
 
 
 class TradeRow(Row):
@@ -29,6 +32,7 @@ class TradeVersionRow(Row):
     __table_args__ = (
         Index("ix_trade_version_change_seq", "change_seq"),
         Index("ix_trade_version_trade_date", "trade_date"),
+        Index("ix_trade_version_late", "feed_id", "trade_date", postgresql_where=text(LATE)),
         CheckConstraint("source IN ('queue', 'query')", name="source_known"),
     )
 
@@ -85,6 +89,7 @@ class TradeLegRow(Row):
     __tablename__ = "trade_leg"
     __table_args__ = (
         Index("ix_trade_leg_value_date", "value_date"),
+        Index("ix_trade_leg_fixing_date", "fixing_date", postgresql_where=text("fixing_date IS NOT NULL")),
         CheckConstraint("sign(dealt_amount) * sign(settled_amount) < 0", name="one_paid_one_received"),
     )
 
@@ -111,6 +116,7 @@ class PositionRow(Row):
     """The sum of all legs of live trades a key, kept in the booking transaction; text keys hold '' for none."""
 
     __tablename__ = "position"
+    __table_args__ = (Index("ix_position_value_date", "value_date"),)
 
     feed_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     organisation: Mapped[str] = mapped_column(primary_key=True)
