@@ -123,7 +123,7 @@ class ReconcileJob:
 
     def __init__(self, app: App, feed: FeedRuntime) -> None:
         self.app, self.feed = app, feed
-        self.controls = reconciler_of(app, feed, WaitForDrain(app, feed))
+        self._made_of, self.controls = app.settings, reconciler_of(app, feed, WaitForDrain(app, feed))
         self._requests = Requests(
             feed.feed_id, app.open_work, clock=app.clock, epoch=lambda: feed.lease.epoch, deeds={REQUEST: self._serve}
         )
@@ -136,6 +136,7 @@ class ReconcileJob:
         feed, now = self.feed, self.app.clock.monotonic()
         if not feed.leads:
             return {}
+        self._take_settings()
         self._take_over()
         served = dict(self._requests.step())
         if now - self._looked_at < LOOK_EVERY_S:
@@ -164,6 +165,12 @@ class ReconcileJob:
         order = Order("operator", request.requested_by, request.reason)
         outcomes = done(self.controls, msgspec.convert(dict(request.arguments), Wanted), order)
         return {"outcomes": [told(each) for each in outcomes]}
+
+    def _take_settings(self) -> None:
+        """Go on with the settings of now, which SIGHUP may have changed; a run keeps those it began with."""
+        if self._made_of is not self.app.settings:
+            self._made_of = self.app.settings
+            self.controls = reconciler_of(self.app, self.feed, WaitForDrain(self.app, self.feed))
 
     def _take_over(self) -> None:
         """Close what an earlier process left, and learn when the controls ran last."""

@@ -14,7 +14,7 @@ from etl.controls.requests import Deed, Requests
 from etl.domain.calendar import business_days_before
 from etl.errors import BookingHeldError, EtlError, OperatorError, OtherDatabaseError, VendorAwayError
 from etl.jobs import Job
-from etl.ops.notify import Notifier, target_of
+from etl.ops.notify import Notifier, policy_of
 from etl.ops.watch import Watchman
 from etl.pipeline.backoff import Pauses
 from etl.pipeline.book import Booker
@@ -45,7 +45,12 @@ def jobs_of(app: App) -> list[Job]:
         Job("partitions", PARTITIONS_EVERY_S, lambda: _make_partitions(app), deadline_s=deadline_s),
         Job("gauges", GAUGES_EVERY_S, app.gauges, deadline_s=deadline_s),
         Job("watch", WATCH_EVERY_S, _watchman(app), deadline_s=deadline_s),
-        Job("alerts", ALERTS_EVERY_S, _notifier(app), deadline_s=deadline_s),
+        Job(
+            "alerts",
+            ALERTS_EVERY_S,
+            deadline_s=deadline_s,
+            run=Notifier(app.open_work, app.clock, app.stop, lambda: policy_of(app.settings.alerts)),
+        ),
     ]
     for feed in app.feeds():
         jobs += _jobs_of(app, feed)
@@ -256,14 +261,6 @@ def _watchman(app: App) -> Watchman:
         app.open_work, app.clock, app.beats, stale_after_s=stale_after_s,
         is_stale=lambda last, now, after_s: app.trading_hours.is_stale(last, now, after_s),
         aged_before=lambda now: business_days_before(now, app.settings.alerts.break_age_days),
-    )  # fmt: skip
-
-
-def _notifier(app: App) -> Notifier:
-    given = app.settings.alerts
-    return Notifier(
-        app.open_work, app.clock, app.stop, target=target_of(given), wanted=given.wanted,
-        give_up_after_s=given.give_up_after_s, retention_days=given.retention_days,
     )  # fmt: skip
 
 

@@ -13,6 +13,8 @@ import structlog
 from etl import log as log_lines
 from etl.app import App
 from etl.config import Settings
+from etl.config.alerts import AlertSettings
+from etl.config.model import PublishSettings, ReconciliationSettings, RetentionSettings
 from etl.config.values import Section
 from etl.errors import ConfigError
 
@@ -28,6 +30,10 @@ LIVE_OF_A_FEED = frozenset(
 LIVE: Mapping[str, frozenset[str]] = MappingProxyType(
     {
         "booking": frozenset({"batch_kib", "book_every_s"}),
+        "reconciliation": frozenset(ReconciliationSettings.model_fields),
+        "alerts": frozenset(AlertSettings.model_fields),
+        "publish": frozenset(PublishSettings.model_fields),  # the daemon has no use for them: commands read them
+        "retention": frozenset(RetentionSettings.model_fields),
         "trading": frozenset({"weekend", "friday_closes", "sunday_opens", "quiet_from", "quiet_until", "timezone"}),
         "ops": frozenset({"shutdown_grace_s", "job_deadline_s", "stale_after_s", "log_level", "log_format"}),
     }

@@ -40,6 +40,16 @@ class Target(msgspec.Struct, frozen=True):
     timeout_s: float = 10.0
 
 
+class Policy(msgspec.Struct, frozen=True):
+    """Whom to tell, of which kinds, until when, and how long what was told is known. Read at each run: SIGHUP may
+    change it."""
+
+    target: Target | None
+    wanted: Collection[AlertKind]
+    give_up_after_s: float = 86_400.0
+    retention_days: int = 90
+
+
 def message(alert: ClaimedAlert) -> dict[str, Any]:
     """Return the alert as Slack, Mattermost and their like take it; `metadata` is for programs."""
     urgent = alert.kind in tuple(AlertKind) and AlertKind(alert.kind).urgent
@@ -123,26 +133,24 @@ class Notifier:
     """A job: sends what waits in the outbox. Any number of instances may run it; each alert has one sender."""
 
     def __init__(
-        self, open_work: OpenWork, clock: Clock, stop: Event, *, target: Target | None, wanted: Collection[AlertKind],
-        give_up_after_s: float, retention_days: int,
+        self, open_work: OpenWork, clock: Clock, stop: Event, policy: Callable[[], Policy]
     ) -> None:  # fmt: skip
-        self._open_work, self._clock, self._stop = open_work, clock, stop
-        self._target, self._wanted = target, wanted if target is not None else ()
-        self._give_up_after = timedelta(seconds=give_up_after_s)
-        self._retention = timedelta(days=retention_days)
+        self._open_work, self._clock, self._stop, self._policy = open_work, clock, stop, policy
         self._tidied_at: float | None = None
         self._hanging: list[Thread] = []
 
     def __call__(self) -> Mapping[str, int]:
         """Send what is due, until one cannot be sent; return the counts. Raises DatabaseAwayError."""
-        self._tidy()
-        sent = 0
-        while self._target is not None and sent < MOST_AT_ONCE and not self._stop.is_set():
+        policy, sent = self._policy(), 0
+        self._tidy(policy)
+        while policy.target is not None and sent < MOST_AT_ONCE and not self._stop.is_set():
             self._hanging = [each for each in self._hanging if each.is_alive()]
-            alert = self._claim(self._target) if len(self._hanging) < HANGING_AT_MOST else None
+            alert = (
+                self._claim(policy.wanted, policy.target.timeout_s) if len(self._hanging) < HANGING_AT_MOST else None
+            )
             if alert is None:
                 break
-            done, error = self._send(self._target, alert)
+            done, error = self._send(policy.target, alert)
             if not done:
                 break  # told to stop: whoever claims it later sends it, under the same id
             self._note(alert, error)
@@ -151,11 +159,11 @@ class Notifier:
             sent += 1
         return {"sent": sent}
 
-    def _claim(self, target: Target) -> ClaimedAlert | None:
+    def _claim(self, wanted: Collection[AlertKind], timeout_s: float) -> ClaimedAlert | None:
         now = self._clock.now()
-        until = now + timedelta(seconds=2 * target.timeout_s + CLAIM_BEYOND_S)
+        until = now + timedelta(seconds=2 * timeout_s + CLAIM_BEYOND_S)
         with self._open_work() as work:
-            alert = work.alerts.claim(self._wanted, now, until)
+            alert = work.alerts.claim(wanted, now, until)
             work.commit()
         return alert
 
@@ -201,18 +209,23 @@ class Notifier:
                 next_try_s=pause_s,
             )  # fmt: skip
 
-    def _tidy(self) -> None:
+    def _tidy(self, policy: Policy) -> None:
         """Drop what nobody wants to hear or what is too old to help, and forget what was told long ago."""
         if self._tidied_at is not None and self._clock.monotonic() - self._tidied_at < TIDY_EVERY_S:
             return
-        now = self._clock.now()
+        now, give_up_after = self._clock.now(), timedelta(seconds=policy.give_up_after_s)
         with self._open_work() as work:
-            _, given_up = work.alerts.drop(self._wanted, older_than=now - self._give_up_after, at=now)
-            work.alerts.forget(now - self._retention)
+            _, given_up = work.alerts.drop(policy.wanted, older_than=now - give_up_after, at=now)
+            work.alerts.forget(now - timedelta(days=policy.retention_days))
             work.commit()
         self._tidied_at = self._clock.monotonic()
         if given_up:
-            log.error("alert.given_up", count=given_up, after_s=self._give_up_after.total_seconds())
+            log.error("alert.given_up", count=given_up, after_s=policy.give_up_after_s)
+
+
+def policy_of(settings: AlertSettings) -> Policy:
+    """Return whom to tell, and of what."""
+    return Policy(target_of(settings), settings.wanted, settings.give_up_after_s, settings.retention_days)
 
 
 def target_of(settings: AlertSettings) -> Target | None:

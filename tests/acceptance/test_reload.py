@@ -8,6 +8,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from tests.acceptance.program import Daemon, Program, booked, until
+from tests.databases import rows
+from tests.receivers import Receiver
 
 
 def rewrite(program: Program, **changes: str) -> None:
@@ -72,6 +74,34 @@ def test_what_needs_a_restart_is_named_and_left_as_it_was(play, program_for, dat
         assert said["keys"] == ["database.url", "feeds.main.base_url", "feeds.main.user", "feeds.new"]
         assert "nowhere" not in daemon.said
         assert daemon.stop() == 0
+
+
+@pytest.mark.nightly  # two jobs at their own pace; what is taken is also in tests/unit/test_reload.py
+def test_whom_to_tell_and_when_to_compare_are_taken_without_a_restart(play, program_for, database):
+    sandbox = play(trades=10)
+    program = program_for(sandbox, page_size=10, ghost_s=3600)
+    text = program.file.read_text()
+    never = "[reconciliation]\npositions_every_s = 0\nfills_every_s = 0\ndaily = 'off'\n"
+    program.file.write_text(text + never)
+    with Receiver() as receiver, program.daemon() as daemon:
+        until(lambda: len(booked(database)) == 10, what="the trades")
+        program.file.write_text(
+            f"{text}{never.replace('fills_every_s = 0', 'fills_every_s = 1')}fills_history_days = 5\n"
+            f'[alerts]\nurl = "{receiver.url}"\nmuted = ["lease.changed", "incident.kept"]\n'
+        )
+        said = hang_up(daemon, "settings.reloaded")
+        sandbox.control.plan({"fault": "500", "nth": 1})
+        until(lambda: receiver.got, what="the alert", within_s=60)
+        until(lambda: rows(database, "SELECT FROM stp.reconciliation_run"), what="a run", within_s=60)
+        assert daemon.stop() == 0
+
+    assert said["changed"] == [
+        "alerts.muted", "alerts.url", "reconciliation.fills_every_s", "reconciliation.fills_history_days",
+    ]  # fmt: skip
+    assert daemon.events("settings.need_restart") == []
+    assert receiver.kinds[0] == "gap.opened"
+    (control, rules), *_ = rows(database, "SELECT control, rules FROM stp.reconciliation_run ORDER BY id")
+    assert (control, rules["fills_history_days"]) == ("fills", 5)
 
 
 @pytest.mark.parametrize("how", ["wrong values", "not TOML", "gone"])

@@ -10,7 +10,7 @@ import pytest
 
 from etl.clock import SystemClock
 from etl.config import KNOWN_SECRETS, AlertKind
-from etl.ops.notify import Notifier, Target, message, post, signature
+from etl.ops.notify import Notifier, Policy, Target, message, post, signature
 from etl.store.repositories.alerts import Alert, ClaimedAlert
 from tests.clocks import START
 from tests.databases import rows
@@ -37,9 +37,9 @@ class Outbox:
         self.database, self.open_work = database, open_work
         self.clock, self.stop = LateClock(), Event()
         self.feed = a_feed(open_work)
-        given = {"wanted": ALL, "give_up_after_s": 86_400.0, "retention_days": 30, **more}
-        target = Target(lambda: url, timeout_s=given.pop("timeout_s", 5.0)) if url else None
-        self.notifier = Notifier(open_work, self.clock, self.stop, target=target, **given)
+        target = Target(lambda: url, timeout_s=more.pop("timeout_s", 5.0)) if url else None
+        self.policy = Policy(target, more.pop("wanted", ALL if url else ()), **{"retention_days": 30, **more})
+        self.notifier = Notifier(open_work, self.clock, self.stop, lambda: self.policy)
 
     def tell(self, *keys, **more):
         with self.open_work() as work:
@@ -214,6 +214,19 @@ def test_without_a_receiver_and_for_muted_kinds_nothing_is_sent_or_waits(outbox)
     assert receiver.kinds == ["drift.new_field"]
 
 
+def test_another_receiver_and_other_kinds_hold_from_the_next_run_on(outbox):
+    with Receiver() as before, Receiver() as since:
+        box = outbox(before.url)
+        box.tell("a")
+        box.notifier()
+        box.policy = Policy(Target(lambda: since.url), (AlertKind.DRIFT,))
+        box.tell("b")
+        box.tell("c", kind=AlertKind.DRIFT)
+        box.notifier()
+
+    assert (before.kinds, since.kinds) == (["gap.opened"], ["drift.new_field"])
+
+
 def test_what_was_told_long_ago_is_forgotten(outbox):
     box = outbox(None, retention_days=30)
     box.tell("a")
@@ -280,7 +293,7 @@ def test_a_secret_that_cannot_be_read_is_an_error_of_this_try(outbox):
 
     with Receiver() as receiver:
         box = outbox(receiver.url)
-        box.notifier._target = Target(lambda: receiver.url, lost)
+        box.policy = Policy(Target(lambda: receiver.url, lost), ALL)
         box.tell("a")
         box.notifier()
 
