@@ -99,7 +99,10 @@ class App:
     @cached_property
     def gauges(self) -> GaugeJob:
         """What monitoring is told of the feeds."""
-        return GaugeJob(self.open_work, self.leads, lambda: self.trading_hours.is_open(self.clock.now()))
+        return GaugeJob(
+            self.open_work, self.leads, lambda: self.trading_hours.is_open(self.clock.now()),
+            lambda since: self.trading_hours.trading_s(since, self.clock.now()),
+        )  # fmt: skip
 
     @property
     def trading_hours(self) -> TradingHours:

@@ -74,6 +74,12 @@ FEED_STATE = Gauge(
     "stp_etl_feed_state", "1 for the state that the feed is in, else 0.", ["feed", "state"], registry=REGISTRY
 )
 MARKET_OPEN = Gauge("stp_etl_market_open", "0 from Friday 17:00 to Sunday 17:00 New York, else 1.", registry=REGISTRY)
+TRADING_SECONDS_SINCE_TRADE = Gauge(
+    "stp_etl_trading_seconds_since_trade",
+    "Seconds since the last page with trades came; those in which the market is closed or quiet do not count.",
+    ["feed"],
+    registry=REGISTRY,
+)
 DEFAULT_PARTITION_ROWS = Gauge(
     "stp_etl_default_partition_rows",
     "Rows that lie in the default partition because their month has none; counted up to 1000.",

@@ -91,7 +91,7 @@ class FeedRuntime:
             return self.leads or self._take_lead()
 
     def _take_lead(self) -> bool:
-        refuse_other_database(self._app.open_work, self.feed_id, self.name)
+        refuse_other_database(self._app.open_work, self.feed_id, self.name, self._app.clock.now())
         if not self.lease.take():
             return False
         try:

@@ -259,6 +259,7 @@ def _watchman(app: App) -> Watchman:
 
     return Watchman(
         app.open_work, app.clock, app.beats, stale_after_s=stale_after_s,
+        no_trades_after_s=lambda: app.settings.alerts.no_trades_after_s,
         is_stale=lambda last, now, after_s: app.trading_hours.is_stale(last, now, after_s),
         aged_before=lambda now: business_days_before(now, app.settings.alerts.break_age_days),
     )  # fmt: skip

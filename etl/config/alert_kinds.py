@@ -16,6 +16,8 @@ class AlertKind(StrEnum):
     INCIDENT = "incident.kept"
     BOOKING_HELD = "booking.held"
     FEED_STALE = "feed.stale"
+    NO_TRADES = "trades.none"
+    OTHER_DATABASE = "database.other"
     PAUSE_OVERDUE = "pause.overdue"
     LEASE_CHANGED = "lease.changed"
     JOB_OVERDUE = "job.overdue"
@@ -31,5 +33,5 @@ class AlertKind(StrEnum):
 
 CALM = (
     AlertKind.GAP_OPENED, AlertKind.BREAK_OPENED, AlertKind.BREAK_AGED, AlertKind.EXCEPTIONS_OPENED,
-    AlertKind.INCIDENT, AlertKind.LEASE_CHANGED, AlertKind.DRIFT,
+    AlertKind.INCIDENT, AlertKind.LEASE_CHANGED, AlertKind.DRIFT, AlertKind.NO_TRADES,
 )  # fmt: skip

@@ -37,6 +37,7 @@ class AlertSettings(Section):
     muted: Annotated[Texts, AfterValidator(alert_kinds)] = ()
     timeout_s: float = Field(default=10, ge=0.1, le=60)
     give_up_after_s: float = Field(default=86_400, ge=60, le=2_592_000)
+    no_trades_after_s: float = Field(default=86_400, ge=0, le=31_536_000)
     break_age_days: int = Field(default=2, ge=1, le=365)
     retention_days: int = Field(default=90, ge=1, le=3_660)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
+from datetime import datetime
 
 from prometheus_client import Gauge
 
@@ -17,8 +18,13 @@ Leads = Callable[[], Mapping[str, bool]]
 class GaugeJob:
     """Looks at the database and sets the gauges of our feeds; `latest` is what it found."""
 
-    def __init__(self, open_work: OpenWork, leads: Leads, market_is_open: Callable[[], bool]) -> None:
-        self._open_work, self._leads, self._market_is_open = open_work, leads, market_is_open
+    def __init__(
+        self, open_work: OpenWork, leads: Leads, market_is_open: Callable[[], bool],
+        trading_s_since: Callable[[datetime], float],
+    ) -> None:  # fmt: skip
+        """Take whether the market trades now, and how many seconds it has traded since an instant."""
+        self._open_work, self._leads = open_work, leads
+        self._market_is_open, self._trading_s_since = market_is_open, trading_s_since
         self._shown: dict[Gauge, set[tuple[str, ...]]] = {}
         self.latest: Figures | None = None
 
@@ -41,6 +47,9 @@ class GaugeJob:
             metrics.EXCEPTIONS.labels(each.feed).set(each.open_exceptions)
             if each.last_empty_at is not None:
                 metrics.LAST_EMPTY_TIMESTAMP_SECONDS.labels(each.feed).set(each.last_empty_at.timestamp())
+            if each.last_trade_at is not None:
+                since_s = self._trading_s_since(each.last_trade_at)
+                metrics.TRADING_SECONDS_SINCE_TRADE.labels(each.feed).set(since_s)
         self._show(metrics.FEED_STATE, {(each.feed, each.state): 1 for each in ours})
         self._show(metrics.GAPS, {labels: count for labels, count in figures.gaps.items() if labels[0] in feeds})
         self._show(metrics.BREAKS, {labels: count for labels, count in figures.breaks.items() if labels[0] in feeds})

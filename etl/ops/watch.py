@@ -21,11 +21,14 @@ class Watchman:
 
     def __init__(
         self, open_work: OpenWork, clock: Clock, beats: Beats, *, stale_after_s: Callable[[], Mapping[str, float]],
-        is_stale: Callable[[datetime, datetime, float], bool], aged_before: Callable[[datetime], datetime],
+        no_trades_after_s: Callable[[], float], is_stale: Callable[[datetime, datetime, float], bool],
+        aged_before: Callable[[datetime], datetime],
     ) -> None:  # fmt: skip
-        """Take what is judged by: how long our feeds may be silent, in the market's hours; which breaks are old."""
+        """Take what is judged by: how long our feeds may be silent, and how long without a trade (0: for ever), in
+        the market's hours; which breaks are old."""
         self._open_work, self._clock, self._beats = open_work, clock, beats
-        self._stale_after_s, self._is_stale, self._aged_before = stale_after_s, is_stale, aged_before
+        self._stale_after_s, self._no_trades_after_s = stale_after_s, no_trades_after_s
+        self._is_stale, self._aged_before = is_stale, aged_before
         self._since = clock.now()
 
     def __call__(self) -> Mapping[str, int]:
@@ -60,6 +63,15 @@ class Watchman:
                 AlertKind.FEED_STALE, f"feed.stale/{feed.feed_id}/{since}", now,
                 f"no good answer of the vendor {'ever' if last is None else f'since {since}'}; see: stp-etl status",
                 feed.feed_id, {"state": feed.state},
+            )  # fmt: skip
+        elif (after_s := self._no_trades_after_s()) > 0 and self._is_stale(
+            feed.last_trade_at or self._since, now, after_s
+        ):
+            since = "this start" if feed.last_trade_at is None else feed.last_trade_at.isoformat()
+            yield Alert(
+                AlertKind.NO_TRADES, f"trades.none/{feed.feed_id}/{since}", now,
+                f"no trade since {since}, although the vendor answers: is that so? Another program may read the queue, "
+                "or the user may have none of its own", feed.feed_id,
             )  # fmt: skip
 
     def _jobs(self, now: datetime) -> Iterator[Alert]:

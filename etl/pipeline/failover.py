@@ -28,17 +28,17 @@ class FailedOver(msgspec.Struct, frozen=True):
     history_days: int
 
 
-def refuse_other_database(open_work: OpenWork, feed_id: int, name: str) -> None:
+def refuse_other_database(open_work: OpenWork, feed_id: int, name: str, at: datetime) -> None:
     """Raise OtherDatabaseError unless this is the database that the feed was last pulled into, or the first one.
 
     A restored or cloned database lacks what was pulled since, or belongs to somebody who only tries something out:
-    a person says which (design.md §5). Kept with the feed, so that `status` says it too.
+    a person says which (design.md §5). Kept with the feed, so that `status` says it too, and told once.
     """
     with open_work() as work:
         here, known = work.incarnations.here(), work.incarnations.known(feed_id)
         if known is None or known.system_identifier == here.system_identifier:
             return
-        work.incarnations.note_other(feed_id, here)
+        work.incarnations.note_other(feed_id, here, known, at)
         work.commit()
     sentence = (
         f"feed {name}: this is another database ({here}) than the one it was pulled into ({known}); nothing is asked "

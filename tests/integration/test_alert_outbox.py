@@ -6,7 +6,9 @@ from threading import Thread
 import pytest
 
 from etl.config.alert_kinds import AlertKind
+from etl.errors import OtherDatabaseError
 from etl.pipeline.doubt import Doubted, open_gap
+from etl.pipeline.failover import refuse_other_database
 from etl.store.repositories.alerts import Alert
 from etl.store.unit_of_work import work_on
 from etl.vendor.feed import Cause
@@ -249,6 +251,23 @@ def test_a_lease_that_nobody_gave_up_is_told_and_an_orderly_change_is_not(open_w
         work.commit()
 
     assert kept(database, "kind, words") == [("lease.changed", "host-b:2 leads the feed now; test had not given it up")]
+
+
+def test_another_database_is_told_once_and_again_after_a_person_said_what_it_is(open_work, database):
+    feed = a_feed(open_work)
+    pulled_elsewhere = "UPDATE stp.feed SET system_identifier = '7', timeline = 1"
+    for at in (START, LATER):
+        change(database, pulled_elsewhere)
+        for _ in range(2):
+            with pytest.raises(OtherDatabaseError):
+                refuse_other_database(open_work, feed.feed_id, "main", at)
+        with open_work() as work:
+            work.incarnations.adopt(feed.feed_id, work.incarnations.here())
+            work.commit()
+        refuse_other_database(open_work, feed.feed_id, "main", at)
+
+    told = [row for row in kept(database, "kind, fields ->> 'pulled into'") if row[0] == "database.other"]
+    assert told == [("database.other", "system 7, timeline 1")] * 2
 
 
 def test_new_fields_of_a_burst_are_one_alert_that_does_not_name_them(open_work, database):

@@ -24,6 +24,11 @@ def test_a_test_alert_arrives_and_says_whether_it_is_signed(stp_etl):
     assert plain.err == ("the receiver took the test alert (not signed: set alerts.secret or secret_file to sign)\n")
     assert signed.err == "the receiver took the test alert (signed)\n"
     assert receiver.kinds == ["test", "test"]
+    kept = stp_etl("audit", "list", "--format", "json").json
+    assert [(row["deed"], row["operator"], row["details"]["taken"]) for row in kept] == [
+        ("alerts test", "olga", True)
+    ] * 2
+    assert [row["details"]["alert_id"] for row in reversed(kept)] == receiver.ids
     assert ["X-Stp-Etl-Signature" in headers for _, headers, _ in receiver.got] == [False, True]
 
 
@@ -36,10 +41,23 @@ def test_a_receiver_that_does_not_take_it_is_a_sentence_without_its_address(stp_
     stp_etl.configure(settings(url))
     away = stp_etl("--debug", "alerts", "test")
 
+    assert [row["details"]["said"] for row in stp_etl("audit", "list", "--format", "json").json] == [
+        "the receiver cannot be reached, or hung up", "the receiver answered 500",
+    ]  # fmt: skip
     assert (failed.code, failed.err) == (1, "stp-etl: the test alert was not taken: the receiver answered 500\n")
     assert away.code == 1
     assert "stp-etl: the test alert was not taken: the receiver cannot be reached, or hung up" in away.err
     assert "hook-key-77" not in away.err
+
+
+def test_a_test_alert_arrives_without_a_database_and_that_is_said(stp_etl, monkeypatch):
+    monkeypatch.setenv("STP_ETL__DATABASE__URL", "postgresql://nobody@127.0.0.1:1/nothing")
+    with Receiver() as receiver:
+        stp_etl.configure(settings(receiver.url))
+        sent = stp_etl("alerts", "test")
+
+    assert (sent.code, receiver.kinds) == (0, ["test"])
+    assert "not kept in the audit log: " in sent.err
 
 
 def test_without_a_receiver_the_settings_are_to_blame(stp_etl):

@@ -218,7 +218,7 @@ def test_a_gauge_tells_how_many_gaps_are_in_each_state(app, open_work, database)
     feed.lead()
 
     HealJob(feed)()
-    GaugeJob(open_work, lambda: {"main": True}, lambda: True)()
+    GaugeJob(open_work, lambda: {"main": True}, lambda: True, lambda _: 0.0)()
 
     states = ("open", "waiting", "resending", "escalated")
     gauge = [

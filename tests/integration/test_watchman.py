@@ -23,12 +23,20 @@ class Watching:
         self.database, self.clock = database, FakeClock(at)
         self.beats = Beats(self.clock)
         self.feed = a_feed(open_work, at=at)
-        self.open_work = open_work
+        self.open_work, self.no_trades_after_s = open_work, 0.0
         self.watchman = Watchman(
             open_work, self.clock, self.beats, stale_after_s=lambda: {"main": LIMIT_S},
+            no_trades_after_s=lambda: self.no_trades_after_s,
             is_stale=TradingHours().is_stale,
             aged_before=lambda now: business_days_before(now, 2),
         )  # fmt: skip
+
+    def answers(self):
+        """Let the vendor prove the queue to be empty, now."""
+        if not rows(self.database, "SELECT FROM stp.current_poll"):
+            landed(self.open_work, self.feed, b"[]", at=self.clock.now())
+            change(self.database, "UPDATE stp.current_poll SET last_page_at = NULL")
+        change(self.database, "UPDATE stp.current_poll SET last_empty_at = :at", at=self.clock.now())
 
     def told(self, columns="kind, words"):
         """Let time stand, look twice, and return what was told."""
@@ -85,6 +93,52 @@ def test_silence_at_the_weekend_and_right_after_it_is_none(watching):
 
     watch.clock.advance(2)
     assert [kind for kind, _ in watch.told()] == ["feed.stale"]
+
+
+def test_hours_of_trading_without_a_trade_are_told_once_and_again_after_one_came(watching):
+    watch = watching(datetime(2024, 3, 15, 18, tzinfo=UTC))  # a Friday, three hours before the close
+    watch.no_trades_after_s = 4 * 3600.0
+    last_at = watch.clock.now()
+    landed(watch.open_work, watch.feed, b"[{}]", at=last_at)
+    watch.clock.advance((datetime(2024, 3, 17, 21, tzinfo=UTC) - last_at).total_seconds() + 3600)
+    watch.answers()
+    assert watch.told() == []  # three hours before the weekend and one after it, by the market's clock
+
+    watch.clock.advance(1)
+    watch.answers()
+    ((kind, words),) = watch.told()
+    assert kind == "trades.none"
+    assert words.startswith(f"no trade since {last_at.isoformat()}, although the vendor answers")
+
+    landed(watch.open_work, watch.feed, b"[{}]", at=watch.clock.now())
+    watch.clock.advance(4 * 3600 + 1)
+    watch.answers()
+    assert [kind for kind, _ in watch.told()] == ["trades.none", "trades.none"]
+
+
+@pytest.mark.parametrize("why", ["never", "stale", "paused"])
+def test_no_trades_are_not_told_where_nobody_wants_it_or_where_more_is_wrong(watching, why):
+    watch = watching()
+    watch.no_trades_after_s = 0.0 if why == "never" else 3600.0
+    landed(watch.open_work, watch.feed, b"[{}]", at=START)
+    watch.clock.advance(86_400)
+    if why == "paused":
+        with watch.open_work() as work:
+            work.feeds.pause(watch.feed.feed_id, at=START, by="olga", reason="maintenance", until=None)
+            work.commit()
+    elif why == "never":
+        watch.answers()
+
+    assert [kind for kind, _ in watch.told()] == (["feed.stale"] if why == "stale" else [])
+
+
+def test_a_feed_that_never_had_a_trade_is_told_by_the_time_since_the_start(watching):
+    watch = watching()
+    watch.no_trades_after_s = 3600.0
+    watch.clock.advance(3601)
+    watch.answers()
+
+    assert [words.split(",")[0] for _, words in watch.told()] == ["no trade since this start"]
 
 
 def test_a_pause_is_no_silence_and_is_told_when_it_is_longer_than_planned(watching):

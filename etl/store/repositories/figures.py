@@ -10,7 +10,8 @@ from sqlalchemy import Connection, text
 COUNTED_UP_TO = 1000
 FEEDS = text("""
 SELECT f.id AS feed_id, s.feed, s.state, s.leader, s.last_empty_at,
-    greatest(s.last_empty_at, s.last_trade_at) AS last_good_at, s.landed_unbooked, s.open_exceptions, f.paused_until
+    greatest(s.last_empty_at, s.last_trade_at) AS last_good_at, s.landed_unbooked, s.open_exceptions, f.paused_until,
+    s.last_trade_at
 FROM reporting.feed_status s JOIN stp.feed f ON f.name = s.feed
 """)
 GAPS = text("""
@@ -34,7 +35,10 @@ SELECT (SELECT count(*) FROM (SELECT FROM stp.answer_default LIMIT {COUNTED_UP_T
 
 
 class FeedFigures(msgspec.Struct, frozen=True):
-    """How a feed stands. `last_good_at` is the last answer with trades, or the last proof that there are none."""
+    """How a feed stands. `last_good_at` is the last answer with trades, or the last proof that there are none.
+
+    `last_trade_at` is the last answer with trades.
+    """
 
     feed_id: int
     feed: str
@@ -45,6 +49,7 @@ class FeedFigures(msgspec.Struct, frozen=True):
     landed_unbooked: int
     open_exceptions: int
     paused_until: datetime | None = None
+    last_trade_at: datetime | None = None
 
 
 class Figures(msgspec.Struct, frozen=True):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, datetime
 
 import msgspec
 from sqlalchemy import Connection, select, text, update
 
+from etl.config.alert_kinds import AlertKind
+from etl.store.repositories.alerts import Alert, AlertRepository
 from etl.store.rows.feed import FeedRow
 from etl.store.rows.trade import ChangeCounterRow
 
@@ -35,6 +37,11 @@ SELECT EXISTS (
     SELECT FROM stp.current_poll WHERE feed_id = :feed_id AND poll_id > :poll_id
 ) AND NOT EXISTS (SELECT FROM stp.poll WHERE id = :poll_id AND request_id <> :request_id)
 """)
+
+SAID = (
+    "nothing is pulled: this is another database than the one it was pulled into; a person must say what it is, "
+    "see: stp-etl status"
+)
 
 
 class Incarnation(msgspec.Struct, frozen=True):
@@ -84,12 +91,16 @@ class IncarnationRepository:
         }  # fmt: skip
         self._connection.execute(update(FeedRow).where(FeedRow.id == feed_id).values(values))
 
-    def note_other(self, feed_id: int, here: Incarnation) -> None:
-        """Keep that this is not the feed's database, for `status`."""
+    def note_other(self, feed_id: int, here: Incarnation, known: Incarnation, at: datetime) -> None:
+        """Keep that this is not the feed's database, for `status`; tell of it where that is news."""
         statement = update(FeedRow).where(
             FeedRow.id == feed_id, FeedRow.other_database.is_distinct_from(here.system_identifier)
         )
-        self._connection.execute(statement.values(other_database=here.system_identifier))
+        if self._connection.execute(statement.values(other_database=here.system_identifier)).rowcount:
+            key = f"database.other/{feed_id}/{here.system_identifier}/{at.isoformat()}"
+            fields = {"this database": str(here), "pulled into": str(known)}
+            alert = Alert(AlertKind.OTHER_DATABASE, key, at, SAID, feed_id, fields)
+            AlertRepository(self._connection).tell(alert)
 
     def survived(self, feed_id: int) -> Survived:
         """Return what the surviving commits say about the pulling before a failover."""
