@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from threading import Event, Lock
 from typing import TYPE_CHECKING
 
@@ -83,7 +84,8 @@ class FeedRuntime:
 
     def heal(self) -> Mapping[str, int]:
         """Open the sweeps that are due, and take gaps and sweeps as far as it goes without waiting."""
-        return Counter(self.sweeper.step()) + Counter(self.healer.step())
+        with self.fenced():
+            return Counter(self.sweeper.step()) + Counter(self.healer.step())
 
     def lead(self) -> bool:
         """Try to lead the feed; return whether we do. Raises OtherDatabaseError where this is not its database."""
@@ -126,13 +128,19 @@ class FeedRuntime:
         self.poller.drained.last = None
 
     def drain(self) -> Drained:
-        """Empty the queue once, as the leader. Raises what the poller raises.
+        """Empty the queue once, as the leader. Raises what the poller raises."""
+        with self.fenced(), self._draining:
+            return self.poller.drain()
 
-        Where the fence is lost although the lease looks held, the database failed over under us: lead anew.
+    @contextmanager
+    def fenced(self) -> Iterator[None]:
+        """Do what needs the fence, and lead anew where it is lost although the lease looks held.
+
+        So it is when the database failed over under us; without this a paused feed, which drains nothing, would fail
+        for ever.
         """
         try:
-            with self._draining:
-                return self.poller.drain()
+            yield
         except FenceLostError:
             self.lease.leave()
             raise

@@ -195,7 +195,10 @@ class RequestJob:
 
     def __call__(self) -> Mapping[str, int]:
         """Do all that is wanted."""
-        return self._requests.step() if self._feed.leads else {}
+        if not self._feed.leads:
+            return {}
+        with self._feed.fenced():
+            return self._requests.step()
 
 
 class PollOnRequest:

@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 from sqlalchemy import Connection
 
 from etl.store.database import Database
@@ -12,6 +13,9 @@ from tests.booking import Booking
 from tests.clocks import FakeClock
 from tests.databases import EMPTY, Server, embedded, migrated
 from tests.polling import Polling
+
+settings.register_profile("patient", deadline=None)  # how long an example takes is the machine's affair
+settings.load_profile("patient")
 
 
 @pytest.fixture(scope="session")

@@ -51,7 +51,7 @@ class SandboxServer(uvicorn.Server):
             )
         )
         self._options = options
-        self._socket = listening_socket(options.port)
+        self._socket = bound_socket(options.port)
         self.port: int = self._socket.getsockname()[1]
 
     async def run_until_stopped(self) -> None:
@@ -100,19 +100,27 @@ class SandboxServer(uvicorn.Server):
                 transport.abort()
 
     async def refuse(self, seconds: float) -> None:
-        """Close the port and every connection; listen on the same port again after some seconds."""
+        """Close the port and every connection; listen on the same port again after some seconds.
+
+        First nobody is let in any more: asyncio would forget, open, a connection that it accepted right before the end.
+        """
+        loop = asyncio.get_running_loop()
+        for server in self.servers:
+            for listening in server.sockets:
+                loop.remove_reader(listening.fileno())
+        await asyncio.sleep(0)  # who was let in gets its protocol
         for server in self.servers:
             server.close()
-        asyncio.get_running_loop().call_later(0.01, self.abort_connections)
-        asyncio.get_running_loop().call_later(seconds, self._listen_again)
+        kept = bound_socket(self.port)  # nobody else gets the port meanwhile
+        loop.call_later(0.01, self.abort_connections)
+        loop.call_later(seconds, self._listen_again, kept)
 
-    def _listen_again(self) -> None:
-        self._reopening = asyncio.create_task(self._reopen())
+    def _listen_again(self, kept: socket.socket) -> None:
+        self._reopening = asyncio.create_task(self._reopen(kept))
 
-    async def _reopen(self) -> None:
-        again = listening_socket(self.port)
+    async def _reopen(self, kept: socket.socket) -> None:
         loop = asyncio.get_running_loop()
-        self.servers = [await loop.create_server(self._protocol, sock=again)]
+        self.servers = [await loop.create_server(self._protocol, sock=kept)]
 
     def _protocol(self) -> OpenProtocol:
         return OpenProtocol(self.config, self.server_state, self.lifespan.state)
@@ -130,7 +138,7 @@ class SandboxServer(uvicorn.Server):
                 done += due
 
 
-def listening_socket(port: int) -> socket.socket:
+def bound_socket(port: int) -> socket.socket:
     """Return a socket bound to loopback, and to nothing else."""
     bound = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)  # else asyncio leaves Nagle on
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -119,9 +119,9 @@ class ResendOutcome(StrEnum):
 
     ACCEPTED = "accepted"  # 2xx, whatever the body (A12)
     NOT_FOUND = "not_found"  # 404: nothing in the range, perhaps (A12)
-    REFUSED = "refused"  # any other 3xx or 4xx but 429: nothing was made eligible
+    REFUSED = "refused"  # any other 4xx but 401, 408 and 429: nothing was made eligible
     NOT_SENT = "not_sent"  # no byte of the request left this machine
-    IN_DOUBT = "in_doubt"  # no answer, 429 or 5xx: trades may come again, or not
+    IN_DOUBT = "in_doubt"  # no answer, any other status: trades may come again, or not; asked again
 
 
 class ResendAnswer(msgspec.Struct, frozen=True):

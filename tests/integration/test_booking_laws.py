@@ -16,7 +16,7 @@ from tests.builders import ABSENT, a_message, a_raw_message, a_swap_message, an_
 from tests.databases import change, value
 
 on_a_real_database = settings(
-    max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )  # one database for all examples; each has a feed of its own
 
 # The contents that the vendor may give one trade in the course of time, by what changes.

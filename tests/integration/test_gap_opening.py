@@ -8,9 +8,9 @@ from etl.app import App
 from etl.config import load
 from etl.domain.fields import CANONICAL_NAMES
 from etl.domain.gaps import GapState
-from etl.errors import DatabaseAwayError
+from etl.errors import DatabaseAwayError, FenceLostError
 from etl.ops.gauges import GaugeJob
-from etl.schedule import HealJob
+from etl.schedule import HealJob, RequestJob
 from etl.store.repositories.polls import Ending
 from etl.vendor.feed import Cause
 from tests.databases import change, rows, value
@@ -177,6 +177,21 @@ def test_a_new_leader_covers_what_the_one_before_left_open(app, open_work, datab
         (killed.poll_id, "in_doubt", "killed", 1)
     ]
     assert rows(database, "SELECT cause, state FROM stp.gap") == [("in_doubt", "open")]
+
+
+def test_a_leader_whose_epoch_is_over_although_the_lock_is_its_own_leads_anew(app, database):
+    """The job that serves finds out within a second, also while the feed is paused and nothing is drained."""
+    feed = app.feed("main")
+    assert feed.lead()
+    serve = RequestJob(app, feed, {})
+    change(database, "UPDATE stp.lease SET epoch = epoch + 1")
+
+    with pytest.raises(FenceLostError):
+        serve()
+    assert not feed.leads
+    assert feed.lead()
+
+    assert serve() == {"requests_done": 0, "requests_failed": 0}
 
 
 def test_a_new_leader_covers_older_doubts_without_a_gap_by_one(app, open_work, database):

@@ -57,7 +57,7 @@ def test_law_5_a_page_is_landed_though_we_misjudged_it(polling, body):
 nasty = st.text(st.sampled_from(["\0", "\ud800", "\udfff", "'", "\\", "ÿ", "x", "\n", "\U0001f600"]), max_size=4)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(nasty, st.sampled_from(["page", "doubt"]), st.binary(max_size=20))
 def test_law_5_landing_cannot_fail_on_the_words_around_the_bytes(polling, word, kind, body):
     outcome = PollOutcome.PAGE if kind == "page" else PollOutcome.IN_DOUBT

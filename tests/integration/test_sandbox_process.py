@@ -1,5 +1,6 @@
 """The sandbox as a process: how it starts, what it shows, how it ends; and that one seed gives one world."""
 
+import asyncio
 import json
 import os
 import signal
@@ -16,6 +17,7 @@ import requests
 
 from etl.sandbox.options import Options, User
 from etl.sandbox.process import SandboxProcess, SandboxStartError
+from etl.sandbox.server import SandboxServer
 from tests.integration.sandbox_client import START, Client
 
 SMALL = Options(trades=60, start_time=START)
@@ -199,3 +201,34 @@ def test_users_and_times_can_be_given_on_the_command_line():
         body = answer.json()
         assert body["expiryTime"] - body["serverUTCTime"] == 500
         assert datetime.fromtimestamp(body["serverUTCTime"] // 1000, UTC).isoformat().startswith("2024-03-13T12:30:")
+
+
+def test_whoever_connects_as_the_port_is_closed_is_not_left_without_a_word():
+    """The connection is accepted in the very turn of the loop in which the port is closed."""
+
+    async def close_as_somebody_comes() -> bytes | None:
+        server = SandboxServer(Options(trades=0))
+        serving = asyncio.create_task(server.serve(sockets=[server._socket]))
+        while not server.started:
+            await asyncio.sleep(0.01)
+        with socket.create_connection(("127.0.0.1", server.port), timeout=10) as client:
+            await asyncio.sleep(0)
+            refusing = asyncio.create_task(server.refuse(0.1))
+            await refusing
+            ended = await asyncio.to_thread(_end_of, client)
+        await asyncio.sleep(0.3)  # until it listens again
+        server.should_exit = True
+        await serving
+        return ended
+
+    assert asyncio.run(close_as_somebody_comes()) == b""
+
+
+def _end_of(client: socket.socket) -> bytes | None:
+    """Return nothing at all where the other side ended the connection, and None where it says nothing."""
+    try:
+        return client.recv(1)
+    except ConnectionResetError:
+        return b""
+    except TimeoutError:
+        return None

@@ -40,11 +40,12 @@ Said = TypeVar("Said")
 
 def patiently(ask: Callable[[], Said]) -> Said:
     """Ask the sandbox's control endpoints, whose port a fault may have closed for a while."""
-    until_at = time.monotonic() + PORT_CLOSED_S
+    until_at = None
     while True:
         try:
             return ask()
         except OSError:
+            until_at = until_at or time.monotonic() + PORT_CLOSED_S
             if time.monotonic() > until_at:
                 raise
             time.sleep(0.02)

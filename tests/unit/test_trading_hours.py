@@ -4,7 +4,7 @@ from datetime import UTC, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from etl.domain.trading_hours import TradingHours
@@ -46,7 +46,6 @@ def test_the_market_is_closed_from_friday_17_to_sunday_17_new_york(at, is_open):
     assert TradingHours().is_open(local(at)) is is_open
 
 
-@settings(deadline=None)
 @given(instants)
 def test_the_weekend_is_what_the_clock_on_a_wall_in_new_york_says(instant):
     there = instant.astimezone(NEW_YORK)
@@ -55,7 +54,6 @@ def test_the_weekend_is_what_the_clock_on_a_wall_in_new_york_says(instant):
     assert TradingHours().is_open(instant) == (not 4 * 24 + 17 <= hour_of_week < 6 * 24 + 17)
 
 
-@settings(deadline=None)
 @given(instants)
 def test_a_week_has_120_hours_of_trading_but_where_the_clocks_change(instant):
     counted = TradingHours().trading_s(instant, instant + timedelta(days=7))
@@ -63,7 +61,6 @@ def test_a_week_has_120_hours_of_trading_but_where_the_clocks_change(instant):
     assert abs(counted - 120 * HOUR) <= HOUR
 
 
-@settings(deadline=None)
 @given(hours, instants, durations, durations)
 def test_trading_time_adds_up_and_is_never_longer_than_time(week, first, one, two):
     second, third = first + one, first + one + two
@@ -73,7 +70,6 @@ def test_trading_time_adds_up_and_is_never_longer_than_time(week, first, one, tw
     assert 0 <= whole <= (third - first).total_seconds() + 1e-3
 
 
-@settings(deadline=None)
 @given(hours, instants)
 def test_a_second_of_quiet_counts_nothing_and_any_other_counts_in_full(week, instant):
     counted = week.trading_s(instant, instant + timedelta(microseconds=1))
@@ -81,13 +77,11 @@ def test_a_second_of_quiet_counts_nothing_and_any_other_counts_in_full(week, ins
     assert counted == (0 if week.is_quiet(instant) else 1e-6)
 
 
-@settings(deadline=None)
 @given(hours, instants)
 def test_a_closed_market_is_quiet(week, instant):
     assert week.is_quiet(instant) or week.is_open(instant)
 
 
-@settings(deadline=None)
 @given(instants, st.floats(min_value=1, max_value=1e6))
 def test_a_silence_that_is_stale_stays_so_however_long_it_lasts(last, after_s):
     week, found = TradingHours(), []
