@@ -111,6 +111,7 @@ def done(controls: Reconciler, wanted: Wanted, order: Order) -> list[Outcome]:
     outcomes: list[Outcome] = []
     if wanted.what in ("all", POSITIONS):
         outcomes += controls.positions(order, entities=wanted.what == "all", opening=wanted.opening)
+        outcomes += controls.investigate(outcomes)
     if wanted.what in ("all", FILLS):
         outcomes += controls.fills(order)
     controls.overdue()
@@ -150,6 +151,7 @@ class ReconcileJob:
                 self._note(POSITIONS)
                 asked = order or Order()
                 outcomes += self.controls.positions(asked, entities=asked.cause == "daily")
+                outcomes += self.controls.investigate(outcomes)
             if order is not None or self._is_due(FILLS):
                 self._note(FILLS)
                 outcomes += self.controls.fills(order or Order())

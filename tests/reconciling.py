@@ -12,6 +12,7 @@ from etl.clock import SystemClock
 from etl.config import load
 from etl.controls.questions import Order, Outcome, Proof
 from etl.controls.reconciliation import Reconciler
+from etl.domain.sweeps import SWEEPS
 from etl.reconcile import DrainHere, reconciler_of
 from etl.sandbox.options import Options, User
 from etl.sandbox.process import Control, SandboxProcess
@@ -91,6 +92,22 @@ class World:
     def results(self, **more: Any) -> set[str]:
         """Compare positions, and return how that ended."""
         return {each.result for each in self.positions(**more)}
+
+    def investigate(self) -> list[str]:
+        """Compare positions and find out why they differ; return how each comparison ended."""
+        outcomes = self.positions()
+        return [each.result for each in [*outcomes, *self.controls.investigate(outcomes)]]
+
+    def heal(self) -> None:
+        """Ask for the days of all gaps again until nothing is left to wait for."""
+        for _ in range(60):
+            self.drained()
+            self.feed.heal()
+            with self.app.open_work() as work:
+                if not [gap for gap in work.gaps.unfinished(self.feed.feed_id) if gap.cause not in SWEEPS]:
+                    return
+            self.clock.wait(self.app.stop, 0.05)
+        raise AssertionError("gaps do not heal")
 
     def fills(self) -> Outcome:
         """Ask for fills."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -28,6 +28,18 @@ LISTED = (
 )  # fmt: skip
 EVENTS = ("at", "deed", "by", "note", "figures", "run_id", "reply_id")
 OBSERVED = ("first_seen_at", "last_seen_at", "seen", "ours", "theirs", "difference", "difference_term")
+TO_DO_ABOUT = {
+    "status": "look at it (stp-etl trades show {trade_id} --history), then: stp-etl breaks resolve {break_id} --reason "
+    "TEXT; with --adopt where the book does not say so yet",
+    "conflict": "look at it (stp-etl trades show {trade_id} --history); if the vendor is right: stp-etl breaks resolve "
+    "{break_id} --adopt --reason TEXT",
+    "missing_in_book": "ask the vendor why it does not hand it out; to book what it says: stp-etl breaks resolve "
+    "{break_id} --adopt --reason TEXT",
+    "missing_at_vendor": "ask the vendor about {trade_id}; it stays in the book",
+    "fixing_overdue": "agree the rate with the counterparty, then: stp-etl breaks resolve {break_id} --reason TEXT",
+    "stale_feed": "stp-etl status",
+    "query_failed": "nothing, it is asked again; where that goes on: stp-etl doctor, then the vendor",
+}
 Breaks = Annotated[list[int], typer.Argument(help="Numbers of the breaks.", metavar="BREAK...")]
 
 
@@ -57,12 +69,16 @@ def show_break(
     number: Annotated[int, typer.Argument(help="Number of the break.", metavar="BREAK")],
     fmt: FormatOption = Format.TABLE,
 ) -> None:
-    """Show one break: its figures over time, and everything that happened to it."""
+    """Show one break: what was found and what to do, its figures over time, and everything that happened to it.
+
+    A step of its investigation is an event `step`; `reply_id` is the vendor's stored answer that says so.
+    """
     with ready_app(context) as app, app.open_work() as work:
         row = work.breaks.shown(number)
         if row is None:
             raise EtlError(f"there is no break {number}; see: stp-etl breaks list --all")
         observed, events = work.breaks.observations(number), work.breaks.events(number)
+        row |= what_to_do(row, work.breaks.investigation(number))
     if fmt is Format.JSON:
         typer.echo(json_text(plain({**row, "observations": observed, "events": events})))
         return
@@ -176,6 +192,16 @@ def feeds_of(work: UnitOfWork, numbers: Sequence[int], states: Sequence[str]) ->
     if faults:
         raise EtlError(f"{'; '.join(faults)}; nothing was changed; see: stp-etl breaks list --all")
     return {number: str(row["feed"]) for number, row in rows.items() if row is not None}
+
+
+def what_to_do(row: Mapping[str, Any], investigation: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what was found about a break and what a person is to do, while it is not over."""
+    if row["state"] not in UNFINISHED:
+        return {}
+    told = {"found": investigation.get("found"), "to_do": investigation.get("do")}
+    if told["to_do"] is None and row["kind"] in TO_DO_ABOUT:
+        told["to_do"] = TO_DO_ABOUT[row["kind"]].format(**row)
+    return told
 
 
 def with_age(row: dict[str, Any]) -> dict[str, Any]:

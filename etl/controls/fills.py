@@ -11,6 +11,7 @@ import msgspec
 import structlog
 
 from etl.clock import Clock
+from etl.controls.missing import Missing, note_missing
 from etl.controls.questions import (
     Asked,
     Asker,
@@ -23,27 +24,16 @@ from etl.controls.questions import (
     note_failure,
 )
 from etl.domain.fills_answer import Fill, FillsAnswer, fills_in, trade_in
-from etl.domain.gaps import GapCause, GapState
 from etl.domain.position_answer import Unreadable
 from etl.domain.reconciliation import BreakKind, Finding
-from etl.domain.window import Window
 from etl.store.repositories.breaks import UNFINISHED
 from etl.store.unit_of_work import OpenWork, UnitOfWork
 from etl.vendor.feed import VendorQuestions
 
 SUBJECT = "fills"
 NOT_FOUND = 404
-OVER = (GapState.HEALED, GapState.CLOSED)
 
 log = structlog.get_logger()
-
-
-class Missing(msgspec.Struct, frozen=True):
-    """A trade that the vendor lists and we do not know."""
-
-    fill: Fill
-    order_id: str
-    reply_id: int
 
 
 class Seen(msgspec.Struct):
@@ -113,7 +103,9 @@ class FillsControl:
         with self._open_work() as work:
             known = work.fills.known(self._feed.feed_id, [each.trade_id for each in read.fills])
         lacking = [each for each in read.fills if each.counts and each.trade_id not in known]
-        seen.missing |= {each.trade_id: Missing(each, order_id, asked.citation.reply_id) for each in lacking}
+        seen.missing |= {
+            each.trade_id: Missing(each, f"order {order_id}", order_id, asked.citation.reply_id) for each in lacking
+        }
         for each in read.fills:
             if not each.counts and each.trade_id in ours:
                 seen.statuses[each.trade_id] = each, asked.citation.reply_id
@@ -190,7 +182,9 @@ class FillsControl:
         with self._open_work() as work:
             work.feeds.hold_fence(feed.feed_id, self._epoch())
             work.breaks.lock(feed.feed_id)
-            changed = self._missing_in_book(work, seen, run_id, since) if drained is not None else []
+            changed = []
+            if drained is not None:
+                changed = note_missing(work, feed, seen.missing, at=self._clock.now(), run_id=run_id, since=since)
             changed += self._missing_at_vendor(work, seen, run_id)
             changed += self._statuses(work, seen, run_id)
             if seen.failure is not None:
@@ -212,42 +206,6 @@ class FillsControl:
         return Outcome(
             run_id, SUBJECT, SUBJECT, result, compared=asked, agreed=seen.outcomes["agreed"], breaks=breaks,
             detail=seen.failure or "", changed=tuple(changed),
-        )  # fmt: skip
-
-    def _missing_in_book(self, work: UnitOfWork, seen: Seen, run_id: int, since: date) -> list[int]:
-        """Open a gap for what is still missing; a break where a gap brought nothing. Clear what came meanwhile."""
-        feed, at, changed = self._feed, self._clock.now(), list[int]()
-        known = work.fills.known(feed.feed_id, list(seen.missing))
-        for each in list(seen.missing.values()):
-            if each.fill.trade_id in known:
-                del seen.missing[each.fill.trade_id]
-                continue
-            state = work.fills.gap_asked_for(feed.feed_id, each.fill.trade_id)
-            if state is None:
-                self._open_gap(work, each, since)
-            elif state in OVER:
-                words = f"order {each.order_id} lists it, and asking its day again did not bring it"
-                finding = Finding(
-                    BreakKind.MISSING_IN_BOOK, each.fill.trade_id, words, trade_id=each.fill.trade_id,
-                    order_id=each.order_id,
-                )  # fmt: skip
-                noted = work.breaks.found(feed.feed_id, finding, at=at, run_id=run_id, reply_id=each.reply_id)
-                changed += [noted.id] if noted.change != "same" else []
-        return changed
-
-    def _open_gap(self, work: UnitOfWork, missing: Missing, since: date) -> None:
-        feed, at, day = self._feed, self._clock.now(), missing.fill.trade_date
-        today = feed.today(self._clock)
-        window = Window.of(day, day) if day is not None else Window.of(since, today)
-        evidence = {
-            "at": at.isoformat(), "order_id": missing.order_id, "trade_ids": [missing.fill.trade_id],
-            "reply_id": missing.reply_id,
-        }  # fmt: skip
-        work.gaps.lock(feed.feed_id)
-        gap_id = work.gaps.open(feed.feed_id, GapCause.FILLS, window, at=at, not_before=at, evidence=evidence)
-        log.warning(
-            "gap.opened", feed=feed.name, gap_id=gap_id, cause="fills", order_id=missing.order_id,
-            trade_id=missing.fill.trade_id, from_date=window.start.isoformat(), to_date=window.last.isoformat(),
         )  # fmt: skip
 
     def _missing_at_vendor(self, work: UnitOfWork, seen: Seen, run_id: int) -> list[int]:

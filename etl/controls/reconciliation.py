@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from threading import Event, Lock
 
@@ -12,6 +12,7 @@ import structlog
 from etl.clock import Clock
 from etl.controls.adoption import Adopt, AdoptionControl
 from etl.controls.fills import FillsControl
+from etl.controls.investigation import Investigated, Investigator
 from etl.controls.overdue import OverdueControl
 from etl.controls.positions import PositionControl
 from etl.controls.questions import Asker, Drain, Order, Outcome, ReconciledFeed, Unanswered
@@ -23,6 +24,7 @@ from etl.store.unit_of_work import OpenWork
 from etl.vendor.feed import VendorQuestions
 
 ASSETS_KEPT = timedelta(days=1)
+MOST_ROUNDS = 3  # of an investigation, each after the book has changed
 
 log = structlog.get_logger()
 
@@ -43,6 +45,10 @@ class Reconciler:
         self._overdue = OverdueControl(feed, open_work, clock, stale_after_s=stale_after_s)
         self._adoption = AdoptionControl(
             feed, vendor, open_work, clock=clock, epoch=epoch, adopt=adopt, by_itself=adopt_status
+        )  # fmt: skip
+        self._investigator = Investigator(
+            feed, vendor, open_work, clock=clock, drain=drain, epoch=epoch, stop=stop, adopt=adopt,
+            adopts=adopt_status,
         )  # fmt: skip
         self._weigher = Weigher(feed, vendor, open_work, clock, terms)
         self._running = Lock()
@@ -67,6 +73,29 @@ class Reconciler:
             self._adoption.run(outcomes[0].run_id)
             self._weigh(outcomes)
         return outcomes
+
+    def investigate(self, outcomes: Sequence[Outcome]) -> list[Outcome]:
+        """Find out why positions differ; compare again what adopting the vendor's word has changed, and return that.
+
+        To be called with the outcomes of `positions`, before anything else is booked.
+        """
+        more, runs = list[Outcome](), _differing(outcomes)
+        with self._running:
+            for _ in range(MOST_ROUNDS):
+                found = self._investigator.run(runs) if runs else Investigated()
+                if not found.levels:
+                    break
+                adopted = self._adoption.run(max(runs))
+                self._weigher.weigh(found.changed, max(runs))
+                if not adopted:
+                    break
+                again = [
+                    self._positions.run(level, value, rules=self._rules(), order=Order("investigation"))
+                    for level, value in found.levels
+                ]
+                self._weigh(again)
+                more, runs = [*more, *again], _differing(again)
+        return more
 
     def adopt(self) -> int:
         """Adopt what `status` breaks say, as far as law 9 lets it by itself; return how many trades."""
@@ -97,3 +126,8 @@ class Reconciler:
             log.warning("reconcile.unreadable", feed=self.feed.name, question="assets", why=digits.why)
             digits = {}
         return msgspec.structs.replace(self.feed.rules, vendor_digits=digits)
+
+
+def _differing(outcomes: Sequence[Outcome]) -> list[int]:
+    """Return the runs of positions that ended with breaks."""
+    return [each.run_id for each in outcomes if each.control == "positions" and each.result == "breaks"]

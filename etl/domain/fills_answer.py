@@ -21,6 +21,8 @@ class Fill(msgspec.Struct, frozen=True):
     trade_id: str
     status: str | None
     trade_date: date | None
+    replaced_by: tuple[str, ...] = ()
+    """Trades that stand in its place, where the vendor names them (A21)."""
 
     @property
     def counts(self) -> bool:
@@ -69,7 +71,13 @@ def _fill(value: Any) -> Fill | str:
         return f"tradeId is {shown(str(trade_id)[:80])}"
     if status is not None and type(status) is not str:
         return f"status of {shown(trade_id)} is {shown(str(status)[:80])}"
-    return Fill(trade_id, status, _day(value.get("tradeDate")))
+    return Fill(trade_id, status, _day(value.get("tradeDate")), _ids(value.get("replacedBy")))
+
+
+def _ids(value: Any) -> tuple[str, ...]:
+    """Return the trades that are named, one or several; what is no id of a trade is left out."""
+    named = value if isinstance(value, list) else [value]
+    return tuple(each for each in named if type(each) is str and 0 < len(each) <= LONGEST_ID and is_storable(each))
 
 
 def _day(value: Any) -> date | None:

@@ -233,6 +233,11 @@ class BreakRepository:
         row = self._connection.execute(SHOWN, {"break_id": break_id}).mappings().one_or_none()
         return None if row is None else dict(row)
 
+    def investigation(self, break_id: int) -> dict[str, Any]:
+        """Return what the investigation of a break found and says is to do; nothing where there was none."""
+        statement = select(ReconBreakRow.investigation).where(ReconBreakRow.id == break_id)
+        return dict(self._connection.execute(statement).scalar() or {})
+
     def counted(self, feed_id: int) -> dict[tuple[str, str], int]:
         """Return how many breaks there are by kind and state."""
         statement = text("SELECT kind, state, count(*) FROM stp.recon_break WHERE feed_id = :feed_id GROUP BY 1, 2")

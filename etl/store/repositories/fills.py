@@ -40,7 +40,7 @@ WHERE v.feed_id = :feed_id AND v.trade_date >= :since AND v.live AND v.trade_id 
 ORDER BY v.change_seq DESC LIMIT 1
 """)
 ASKED_FOR = text("""
-SELECT state FROM stp.gap WHERE feed_id = :feed_id AND cause = 'fills'
+SELECT state FROM stp.gap WHERE feed_id = :feed_id AND cause IN ('fills', 'position')
   AND evidence @> jsonb_build_array(jsonb_build_object('trade_ids', jsonb_build_array(CAST(:trade_id AS text))))
 ORDER BY id DESC LIMIT 1
 """)

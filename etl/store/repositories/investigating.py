@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from datetime import date
+from decimal import Decimal
 from typing import Any
 
 import msgspec
 from sqlalchemy import Connection, text
+
+from etl.domain.reconciliation import Key
+from etl.store.repositories.reconciling import LEVELS
 
 # Those that a control has seen since the vendor was asked about them last.
 STATUSES = text("""
@@ -16,6 +22,60 @@ WHERE b.feed_id = :feed_id AND b.kind = 'status' AND b.state IN ('open', 'invest
   AND (b.investigated_at IS NULL OR b.last_seen_at > b.investigated_at)
 ORDER BY b.id LIMIT :most
 """)
+# An internal trade counts for both parties, with opposite signs (design §6).
+TRADES_OF = """
+SELECT v.trade_id, v.order_id, v.trade_date, v.version, sum(l.base_amount * party.sign)
+FROM stp.trade_leg l
+JOIN stp.trade t USING (feed_id, trade_id, version)
+JOIN stp.trade_version v USING (feed_id, trade_id, version)
+CROSS JOIN LATERAL (
+    SELECT v.organisation, v.legal_entity, CASE WHEN v.our_side <> 'counterparty' THEN v.trader END AS trader, 1 AS sign
+    UNION ALL SELECT v.counterparty, v.counterparty_entity, NULL, -1 WHERE v.internal
+) AS party
+WHERE l.feed_id = :feed_id AND l.value_date = :value_date AND v.symbol = :symbol AND v.live AND party.{column} = :value
+GROUP BY 1, 2, 3, 4 ORDER BY max(v.change_seq) DESC
+"""
+CONFIRMED = text("""
+SELECT id, kind, key, level, level_value, symbol, difference, gap_id, investigation FROM stp.recon_break
+WHERE feed_id = :feed_id AND run_id = ANY (:runs) AND kind IN ('position', 'value_date_shift')
+  AND state IN ('open', 'investigating') AND symbol IS NOT NULL
+ORDER BY abs(reporting_amount) DESC NULLS LAST, id
+""")
+LAST_AGREED = text("""
+SELECT max(trade_day) FROM stp.reconciliation_run
+WHERE feed_id = :feed_id AND control = 'positions' AND result IN ('agreed', 'opened')
+  AND rules ->> 'level' = :level AND rules ->> 'value' = :value
+""")
+
+
+class KeyTrade(msgspec.Struct, frozen=True):
+    """A live trade that a position is made of. `amount` is what it adds: base, major units, + received, - paid."""
+
+    trade_id: str
+    order_id: str | None
+    trade_date: date
+    version: int
+    amount: Decimal
+
+
+class ConfirmedBreak(msgspec.Struct, frozen=True):
+    """A difference of positions that a run has confirmed; see ReconBreakRow. `difference` is theirs minus ours."""
+
+    id: int
+    kind: str
+    key: str
+    level: str
+    level_value: str
+    symbol: str
+    difference: Decimal
+    gap_id: int | None
+    investigation: dict[str, Any] | None
+
+    @property
+    def keys(self) -> list[Key]:
+        """Return the position that differs, or the two of a shift, the first one first."""
+        days = self.key.removeprefix(f"{self.level} {self.level_value} {self.symbol} ").split()
+        return [Key(self.symbol, date.fromisoformat(day)) for day in days]
 
 
 class SaidOtherwise(msgspec.Struct, frozen=True):
@@ -36,3 +96,20 @@ class InvestigationRepository:
         """Return the trades about which the vendor is to be asked, so that its word may be adopted."""
         rows = self._connection.execute(STATUSES, {"feed_id": feed_id, "most": most})
         return [SaidOtherwise(*row) for row in rows]
+
+    def confirmed(self, feed_id: int, runs: Collection[int]) -> list[ConfirmedBreak]:
+        """Return the breaks about positions that these runs saw and nobody has accepted, what weighs most first."""
+        rows = self._connection.execute(CONFIRMED, {"feed_id": feed_id, "runs": list(runs)})
+        return [ConfirmedBreak(*row) for row in rows]
+
+    def trades_of(self, feed_id: int, level: str, value: str, key: Key) -> list[KeyTrade]:
+        """Return the live trades that a position is made of, the last changed first."""
+        statement = text(TRADES_OF.format(column=LEVELS[level]))
+        rows = self._connection.execute(statement, {"feed_id": feed_id, "value": value, **key._asdict()})
+        return [KeyTrade(*row) for row in rows]
+
+    def last_agreed(self, feed_id: int, level: str, value: str) -> date | None:
+        """Return the business day on which all positions of a level agreed last; None where they never did."""
+        values = {"feed_id": feed_id, "level": level, "value": value}
+        found: date | None = self._connection.execute(LAST_AGREED, values).scalar()
+        return found
