@@ -27,20 +27,23 @@ from etl.store.unit_of_work import OpenWork
 SERVE_EVERY_S = 1.0
 LOOK_EVERY_S = 5.0
 PATIENCE_S = 120.0  # for the next proven-empty drain
-POSITIONS, FILLS = "positions", "fills"
+POSITIONS, FILLS, BALANCES = "positions", "fills", "balances"
+CONTROLS = (POSITIONS, FILLS, BALANCES)
 REQUEST = "reconcile"
 
 
 def reconciled(settings: Settings, feed: FeedRuntime) -> ReconciledFeed:
     """Return what reconciliation must know of the feed, and which settings its runs are told with."""
-    given = settings.reconciliation
+    given, own, org = settings.reconciliation, feed.settings.own_orgs, feed.settings.org
     shown = given.model_dump(mode="json")
     return ReconciledFeed(
-        feed.feed_id, feed.name, orgs=tuple(feed.settings.own_orgs) or (feed.settings.org,), level=given.level,
+        feed.feed_id, feed.name, orgs=tuple(own) or (org,), level=given.level,
         rules=Rules(given.minor_unit_digits, {}, given.tolerance_units, given.compare_term),
         settings={**shown, "settings_hash": settings.settings_hash()}, confirm_after_s=given.confirm_after_s,
         ends=given.business_day_ends, zone=given.zone, calls=given.calls_per_run, spacing_s=given.call_spacing_s,
-        history_days=given.fills_history_days,
+        history_days=given.fills_history_days, login_org=org, account_orgs=(org,) if org in own else None,
+        balance_assets=tuple(dict.fromkeys(feed.settings.balance_assets)),
+        settled_at_execution=feed.settings.settled_at_execution, broker_balances=feed.settings.broker_balances,
     )  # fmt: skip
 
 
@@ -114,6 +117,8 @@ def done(controls: Reconciler, wanted: Wanted, order: Order) -> list[Outcome]:
         outcomes += controls.investigate(outcomes)
     if wanted.what in ("all", FILLS):
         outcomes += controls.fills(order)
+    if wanted.what in ("all", BALANCES):
+        outcomes += controls.balances(order, opening=wanted.opening)
     controls.overdue()
     controls.adopt()
     return outcomes
@@ -155,6 +160,9 @@ class ReconcileJob:
             if order is not None or self._is_due(FILLS):
                 self._note(FILLS)
                 outcomes += self.controls.fills(order or Order())
+            if order is not None or self._is_due(BALANCES):
+                self._note(BALANCES)
+                outcomes += self.controls.balances(order or Order())
         return served | {
             "runs": len(outcomes), "breaks": sum(each.breaks for each in outcomes), "overdue": overdue,
             "adopted": adopted,
@@ -181,7 +189,7 @@ class ReconcileJob:
         self._epoch = self.feed.lease.epoch
         with self.app.open_work() as work:
             work.reconciling.end_broken_off(self.feed.feed_id, self.app.clock.now())
-            for control in (POSITIONS, FILLS):
+            for control in CONTROLS:
                 last = work.reconciling.last_begin(self.feed.feed_id, control)
                 if last is not None:
                     self._done[control] = last
@@ -205,7 +213,9 @@ class ReconcileJob:
 
     def _is_due(self, control: str) -> bool:
         given = self.app.settings.reconciliation
-        every_s = given.positions_every_s if control == POSITIONS else given.fills_every_s
+        every_s = {
+            POSITIONS: given.positions_every_s, FILLS: given.fills_every_s, BALANCES: given.balances_every_s,
+        }[control]  # fmt: skip
         last = self._done.get(control)
         return every_s > 0 and (last is None or self.app.clock.now() - last >= timedelta(seconds=every_s))
 

@@ -113,6 +113,10 @@ class World:
         """Ask for fills."""
         return self.controls.fills(Order())[0]
 
+    def balances(self, **more: Any) -> list[Outcome]:
+        """Compare balances, as an operator asks for it."""
+        return self.controls.balances(Order("operator", "olga", "a test"), **more)
+
     def breaks(self, columns: str = "kind, key, state") -> list[tuple[Any, ...]]:
         """Return the breaks as the report shows them, in the order in which they were opened."""
         return rows(self.database, f"SELECT {columns} FROM reporting.break ORDER BY break_id")

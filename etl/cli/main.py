@@ -35,6 +35,7 @@ NOUNS: Mapping[str, str] = MappingProxyType(
         "resends": "etl.cli.resends",
         "reconcile": "etl.cli.reconcile",
         "breaks": "etl.cli.breaks",
+        "balances": "etl.cli.balances",
         "sandbox": "etl.cli.sandbox",
         "status": "etl.cli.status",
         "doctor": "etl.cli.doctor",

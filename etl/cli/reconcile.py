@@ -31,37 +31,40 @@ class What(StrEnum):
     ALL = "all"
     FILLS = "fills"
     POSITIONS = "positions"
+    BALANCES = "balances"
 
 
 @cli.command("reconcile", epilog="Example: stp-etl reconcile positions --open --reason 'go-live'")
 def reconcile(
     context: typer.Context,
-    what: Annotated[What, typer.Argument(help="What to compare.", metavar="[fills|positions|all]")] = What.ALL,
+    what: Annotated[What, typer.Argument(help="What to compare.", metavar="[fills|positions|balances|all]")] = What.ALL,
     opening: Annotated[
-        bool, typer.Option("--open", help="Take the vendor's positions as where the book starts; needs --reason.")
+        bool, typer.Option("--open", help="Take the vendor's figures as where the book starts; needs --reason.")
     ] = False,
     reason: Annotated[str, typer.Option("--reason", help="Why; it is kept with the run.")] = "",
     feed: FeedOption = None,
     fmt: FormatOption = Format.TABLE,
 ) -> None:
-    """Compare the book with the vendor's fills and positions.
+    """Compare the book with the vendor's fills, positions and balances.
 
     The queue is drained and booked before and after the vendor is asked; a difference counts when a second look shows
     it too. Exit 3 when breaks are open or a question stayed without an answer. Until --open was given once, positions
-    are compared and told as no_opening.
+    and balances are told as no_opening. Balances are those of balance_assets in the settings.
     """
-    if opening and what is not What.POSITIONS:
-        raise typer.BadParameter("only positions are opened: stp-etl reconcile positions --open --reason TEXT")
+    if opening and what not in (What.POSITIONS, What.BALANCES):
+        raise typer.BadParameter("positions or balances are opened: stp-etl reconcile positions --open --reason TEXT")
     order = Order("operator", invocation(context).operator, reason_given(reason) if opening else reason or None)
     with ready_app(context) as app:
         runtime = app.feed(feed)
         if (paused := runtime.paused_reason()) is not None:
             raise EtlError(f"feed {runtime.name} is paused: {paused}; resume it: stp-etl feeds resume {runtime.name}")
+        if what is What.BALANCES and not runtime.settings.balance_assets:
+            raise EtlError(f"feed {runtime.name}: name the assets first, as balance_assets of [feeds.{runtime.name}]")
         outcomes = outcomes_of(app, runtime, Wanted(what, opening), order)
         with app.open_work() as work:
             if opening:
                 details = {str(each["subject"]): each["result"] for each in outcomes}
-                deed = "reconcile positions --open"
+                deed = f"reconcile {what} --open"
                 work.attention.record(
                     Deed(app.clock.now(), order.by, deed, order.reason or "", runtime.name, None, details)
                 )

@@ -80,6 +80,8 @@ class FeedSettings(Section):
     own_orgs: Texts = ()
     non_deliverable_assets: Texts = ()
     balance_assets: Texts = ()
+    settled_at_execution: Texts = ()
+    broker_balances: bool = False
     ignored_in_comparison: Texts = ()
     confirmed_assumptions: Assumptions = ()
     field_aliases: Mapping[str, Texts] = Field(default_factory=dict)

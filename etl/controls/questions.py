@@ -40,6 +40,11 @@ class ReconciledFeed(msgspec.Struct, frozen=True):
     calls: int = 200
     spacing_s: float = 0.05
     history_days: int = 2
+    login_org: str = ""
+    account_orgs: tuple[str, ...] | None = None  # whose legs move the account of the login; None: all that are ours
+    balance_assets: tuple[str, ...] = ()
+    settled_at_execution: tuple[str, ...] = ()
+    broker_balances: bool = False
 
     def today(self, clock: Clock) -> date:
         """Return the present business day."""

@@ -11,6 +11,7 @@ import structlog
 
 from etl.clock import Clock
 from etl.controls.adoption import Adopt, AdoptionControl
+from etl.controls.balances import BalanceControl
 from etl.controls.fills import FillsControl
 from etl.controls.investigation import Investigated, Investigator
 from etl.controls.overdue import OverdueControl
@@ -42,6 +43,7 @@ class Reconciler:
             feed, vendor, open_work, clock=clock, drain=drain, epoch=epoch, stop=stop
         )  # fmt: skip
         self._fills = FillsControl(feed, vendor, open_work, clock=clock, drain=drain, epoch=epoch, stop=stop)
+        self._balances = BalanceControl(feed, vendor, open_work, clock=clock, drain=drain, epoch=epoch, stop=stop)
         self._overdue = OverdueControl(feed, open_work, clock, stale_after_s=stale_after_s)
         self._adoption = AdoptionControl(
             feed, vendor, open_work, clock=clock, epoch=epoch, adopt=adopt, by_itself=adopt_status
@@ -96,6 +98,15 @@ class Reconciler:
                 self._weigh(again)
                 more, runs = [*more, *again], _differing(again)
         return more
+
+    def balances(self, order: Order, *, opening: bool = False) -> list[Outcome]:
+        """Compare the balances of `balance_assets`; nothing where none are named."""
+        with self._running:
+            levels = self._balances.levels
+            rules = self._rules() if levels else self.feed.rules
+            outcomes = [self._balances.run(level, rules=rules, order=order, opening=opening) for level in levels]
+            self._weigh(outcomes)
+        return outcomes
 
     def adopt(self) -> int:
         """Adopt what `status` breaks say, as far as law 9 lets it by itself; return how many trades."""

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from etl.sandbox import days, lifecycle
-from etl.sandbox.custody import COMPLETED, Transfer
+from etl.sandbox.custody import COMPLETED, BalanceError, Transfer
 from etl.sandbox.exact import Json, Verbatim, bytes_of, text_of, value_of
 from etl.sandbox.faults import fault_of
 from etl.sandbox.options import START_TIME
@@ -48,6 +48,7 @@ class Control:
             "withdrawal": self.withdrawal,
             "transfer": self.transfer,
             "position-error": self.position_error,
+            "balance-error": self.balance_error,
             "today": self.today,
             "variant": self.variant,
             "faults": self.faults,
@@ -148,6 +149,18 @@ class Control:
         )
         self._world.position_errors.append(error)
         return {"errors": len(self._world.position_errors)}
+
+    def balance_error(self, values: Mapping[str, Any]) -> Json:
+        """Add `amount` to the vendor's figure of an `asset`, of one `account` where it is named; or write `text` (JSON)
+        in its place, leave the field `omit` out, let the row stand `twice`; `clear` forgets all errors."""
+        errors = self._world.custody[self._org(values)].errors
+        if values.get("clear"):
+            errors.clear()
+        else:
+            amount, twice = lifecycle.decimal(values.get("amount", 0)), bool(values.get("twice", False))
+            account, text, omit = values.get("account"), values.get("text"), str(values.get("omit", ""))
+            errors.append(BalanceError(str(values["asset"]), amount, account, text, omit, twice))
+        return {"errors": len(errors)}
 
     def today(self, values: Mapping[str, Any]) -> Json:
         """Set the vendor's clock: `now` is an instant, `today` a day at 15:00 UTC, `advance_s` a step."""

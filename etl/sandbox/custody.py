@@ -2,12 +2,12 @@
 
 import random
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
 
-from etl.sandbox.exact import Json
+from etl.sandbox.exact import Json, Verbatim
 from etl.sandbox.market import ASSETS, WIDE, minor_units, rounded
 from etl.sandbox.trade import VERIFIED, Trade, flows, parties, turned
 from etl.sandbox.variants import Variants
@@ -35,6 +35,27 @@ class Transfer:
         return int(self.at.timestamp()) * 1000 + self.at.microsecond // 1000
 
 
+@dataclass(frozen=True)
+class BalanceError:
+    """Something that the vendor gets wrong on purpose about a balance, of one account or of all together."""
+
+    asset: str
+    amount: Decimal = Decimal(0)
+    """Is added to the true figure."""
+    account: str | None = None
+    """Of the broker's accounts, the one that it is about; None: all, and their sum."""
+    text: str | None = None
+    """JSON text that stands in the place of the figure, such as NaN."""
+    omit: str = ""
+    """A field that the row lacks."""
+    twice: bool = False
+    """The row stands twice."""
+
+    def concerns(self, row: Mapping[str, Json]) -> bool:
+        """Whether it falsifies this row."""
+        return row["asset"] == self.asset and self.account in (None, row.get("account"))
+
+
 @dataclass
 class Custody:
     """The custody accounts of one organisation, one for each legal entity; all open with the same seed's amounts."""
@@ -43,6 +64,7 @@ class Custody:
     seed: int
     deposits: list[Transfer] = field(default_factory=list)
     withdrawals: list[Transfer] = field(default_factory=list)
+    errors: list[BalanceError] = field(default_factory=list)
     openings: dict[str, Decimal] = field(init=False)
     """What the first legal entity's account held of each asset before the first trade."""
 
@@ -119,22 +141,39 @@ def _row(asset: str, total: Decimal, locked: Decimal, variants: Variants) -> dic
     }
 
 
+def falsified(rows: list[dict[str, Json]], errors: Iterable[BalanceError], variants: Variants) -> list[dict[str, Json]]:
+    """Return the rows with what the vendor gets wrong on purpose."""
+    for error in errors:
+        rows = [wrong for row in rows for wrong in (_wrong(row, error, variants) if error.concerns(row) else [row])]
+    return rows
+
+
+def _wrong(row: dict[str, Json], error: BalanceError, variants: Variants) -> list[dict[str, Json]]:
+    name = variants.balances_name
+    total = Decimal(str(row[name])) if name in row and not isinstance(row[name], Verbatim) else Decimal(0)
+    figure: Json = Verbatim(error.text) if error.text is not None else number(WIDE.add(total, error.amount), variants)
+    changed = {each: value for each, value in (row | {name: figure}).items() if each != error.omit}
+    return [changed, changed] if error.twice else [changed]
+
+
 def transfer_row(transfer: Transfer, variants: Variants) -> dict[str, Json]:
     """Return a deposit or a withdrawal as its history tells it (A17)."""
     row: dict[str, Json] = {"id": transfer.id, "account": transfer.account, "asset": transfer.asset}
     row["amount"] = number(transfer.amount, variants)
     if transfer.fee is not None:
         row["fee"] = number(transfer.fee, variants)
-    return row | {"status": transfer.status, "time": transfer.epoch_ms}
+    row |= {"status": transfer.status, "time": transfer.epoch_ms}
+    return {name: value for name, value in row.items() if name not in variants.transfers_omit.split(",")}
 
 
-def asset_row(asset: str) -> dict[str, Json]:
+def asset_row(asset: str, variants: Variants) -> dict[str, Json]:
     """Return the details of an asset (A18)."""
     digital = asset in CRYPTO_ASSETS
     least = Decimal(1).scaleb(-min(minor_units(asset), 4))
+    precision: dict[str, Json] = {"precision": minor_units(asset)} if variants.assets_precision == "present" else {}
     return {
         "asset": asset,
-        "precision": minor_units(asset),
+        **precision,
         "depositEnabled": digital,
         "withdrawEnabled": digital,
         "minWithdrawAmount": least,

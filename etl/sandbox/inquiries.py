@@ -82,9 +82,18 @@ class Inquiries:
         return self._balances(rows, question)
 
     def _balances(self, rows: list[dict[str, Json]], question: Question) -> Answer:
-        asset = question.query.get("asset")
+        asset, variants = question.query.get("asset"), self._world.variants
         found = [row for row in rows if asset in (None, row["asset"])]
-        return ok({"balances": found} if self._world.variants.balances_shape == "object" else found)
+        found = custody.falsified(found, self._world.custody[question.asker().org].errors, variants)
+        match variants.balances_shape:
+            case "object":
+                return ok({"balances": found})
+            case "empty_object":
+                return ok({})
+            case "empty_array":
+                return ok([])
+            case _:
+                return ok(found)
 
     def _held(self, org: str) -> dict[tuple[str, str], Decimal]:
         day = days.trade_day(self._world.clock.now())
@@ -112,7 +121,9 @@ class Inquiries:
     def assets(self, question: Question) -> Answer:
         """Return the details of one asset or of all (A18)."""
         wanted = question.query.get("asset")
-        return ok([custody.asset_row(asset) for asset in market.ASSETS if wanted in (None, asset)])
+        return ok(
+            [custody.asset_row(asset, self._world.variants) for asset in market.ASSETS if wanted in (None, asset)]
+        )
 
     def spot(self, question: Question) -> Answer:
         """Return the best bid and offer of a symbol (R/market-data/getspotrate)."""

@@ -84,6 +84,14 @@ class Control:
         """Falsify a position: `base` and `term` are added to the vendor's figures."""
         self.post("position-error", {"symbol": symbol, "valueDate": value_date, **more})
 
+    def transfer(self, transfer_id: str, status: str, **more: Any) -> None:
+        """Give a deposit or withdrawal another status."""
+        self.post("transfer", {"id": transfer_id, "status": status, **more})
+
+    def balance_error(self, asset: str, **more: Any) -> None:
+        """Falsify a balance: `amount` is added; or `text`, `omit`, `twice`; `clear` ends that."""
+        self.post("balance-error", {"asset": asset, **more})
+
     def plan(self, *faults: str | Mapping[str, Any]) -> None:
         """Plan faults, by name or with their settings, behind those that are planned."""
         named = [{"fault": each} if isinstance(each, str) else each for each in faults]

@@ -48,10 +48,12 @@ class Variants:
     positions_flat: str = _choice("kept", "left_out")  # A14: rows that are flat in base
     positions_ndf: str = _choice("kept", "until_fixing")  # A14
     path_date: str = _choice("iso", "compact")  # A14: how the value date in the path is written
-    balances_shape: str = _choice("array", "object")  # A15
+    balances_shape: str = _choice("array", "object", "empty_array", "empty_object")  # A15
     balances_name: str = _choice("total", "balance")  # A15
     balances_numbers: str = _choice("number", "string")  # A15, A17
     balances_zero: str = _choice("kept", "left_out")  # A15
+    transfers_omit: str = ""  # A17: names of fields to leave out, separated by commas
+    assets_precision: str = _choice("present", "absent")  # A18
     fills: str = _choice("all", "verified", "404")  # A19
     trade_query: str = _choice("found", "404")  # A20
     shared_queue: bool = False  # A23: all users of an organisation share one queue; only at the start

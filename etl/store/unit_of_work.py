@@ -12,6 +12,7 @@ from etl.store.database import Database, commit, translating
 from etl.store.repositories.alerts import AlertRepository
 from etl.store.repositories.answers import AnswerRepository
 from etl.store.repositories.attention import AttentionRepository
+from etl.store.repositories.balances import BalanceRepository
 from etl.store.repositories.book import BookRepository
 from etl.store.repositories.breaks import BreakRepository
 from etl.store.repositories.certificates import CertificateRepository
@@ -34,6 +35,7 @@ from etl.store.repositories.reconciling import ReconciliationRepository
 from etl.store.repositories.requests import RequestRepository
 from etl.store.repositories.retention import RetentionRepository
 from etl.store.repositories.sweeps import SweepRepository
+from etl.store.repositories.transfers import TransferRepository
 
 
 class UnitOfWork:
@@ -156,6 +158,16 @@ class UnitOfWork:
     def breaks(self) -> BreakRepository:
         """Breaks, their observations and events."""
         return BreakRepository(self._connection)
+
+    @cached_property
+    def balances(self) -> BalanceRepository:
+        """Balances of accounts and what moves them."""
+        return BalanceRepository(self._connection)
+
+    @cached_property
+    def transfers(self) -> TransferRepository:
+        """Deposits and withdrawals."""
+        return TransferRepository(self._connection)
 
     @cached_property
     def fills(self) -> FillsRepository:

@@ -120,7 +120,9 @@ def test_describe_names_the_views_that_there_are(stp_etl):
     shown = stp_etl("reporting", "describe", "ladder")
 
     assert (shown.code, shown.out) == (1, "")
-    assert "there is no reporting view ladder; there are: audit, blotter, break" in shown.err
+    assert (
+        "there is no reporting view ladder; there are: audit, balance, balance_adjustment, blotter, break" in shown.err
+    )
 
 
 def answers(connection: Connection, title: str) -> list[tuple[object, ...]]:

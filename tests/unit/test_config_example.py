@@ -79,12 +79,16 @@ def test_every_key_that_is_set_says_its_default_and_why():
     assert silent - {"feeds.main.password_file", "feeds.main.field_aliases.settled_amount"} == set()
 
 
+def in_toml(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
 def test_the_default_in_a_comment_is_the_value_beside_it():
     wrong = {
         key
         for key, match in lines_of_the_example().items()
         if (said := re.match(r"default: ([^;]+?)(?: \(.*\))?;", match["comment"] or ""))
-        and said[1].strip('"') != str(tomllib.loads(f"x = {match['value']}")["x"]).replace("True", "true")
+        and said[1].strip('"') != in_toml(tomllib.loads(f"x = {match['value']}")["x"])
     }
 
     assert wrong == set()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date, datetime
+from decimal import Decimal
 from typing import Any
 
 from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Identity, Index, UniqueConstraint
@@ -103,6 +104,7 @@ class OpeningRow(Row):
     opened_by: Mapped[str]
     reason: Mapped[str]
     run_id: Mapped[int] = mapped_column(BigInteger)
+    vendor_date: Mapped[datetime | None] = mapped_column(comment="The vendor's own clock as it answered")
 
 
 class OpeningPositionRow(Row):
@@ -120,7 +122,7 @@ class OpeningPositionRow(Row):
 
 
 class OpeningBalanceRow(Row):
-    """What the vendor said an account held at an opening. Insert only."""
+    """What the vendor said an account held at an opening, and what we knew to have moved it until then. Insert only."""
 
     __tablename__ = "opening_balance"
 
@@ -128,6 +130,54 @@ class OpeningBalanceRow(Row):
     account: Mapped[str] = mapped_column(primary_key=True, comment="'' for the account of the login")
     asset: Mapped[str] = mapped_column(primary_key=True)
     amount: Mapped[Money] = mapped_column(comment="Major units")
+    legs: Mapped[Money] = mapped_column(server_default="0", comment="Settled by then, + received, - paid")
+    deposits: Mapped[Money] = mapped_column(server_default="0", comment="Completed by then, as far as we knew")
+    withdrawals: Mapped[Money] = mapped_column(server_default="0", comment="As deposits")
+    fees: Mapped[Money] = mapped_column(server_default="0", comment="Of these withdrawals")
+    at_execution: Mapped[bool] = mapped_column(server_default="false", comment="Its legs counted from execution on")
+
+
+class AccountBalanceRow(Row):
+    """The last comparison of one account and asset: what makes up our figure since the opening, and theirs."""
+
+    __tablename__ = "account_balance"
+
+    feed_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    level: Mapped[str] = mapped_column(primary_key=True, comment="ACCOUNT or BROKER")
+    account: Mapped[str] = mapped_column(primary_key=True, comment="'' for the account of the login")
+    asset: Mapped[str] = mapped_column(primary_key=True)
+    opening: Mapped[Decimal | None] = mapped_column(comment="Major units; none before go-live")
+    opened_at: Mapped[datetime | None]
+    legs: Mapped[Money] = mapped_column(comment="Settled since the opening, + received, - paid")
+    deposits: Mapped[Money]
+    withdrawals: Mapped[Money]
+    fees: Mapped[Money]
+    adjustments: Mapped[Money] = mapped_column(comment="+ received, - paid")
+    ours: Mapped[Decimal | None] = mapped_column(comment="The sum of the above, rounded to the minor unit")
+    theirs: Mapped[Decimal | None]
+    result: Mapped[str] = mapped_column(comment="agreed, break, no_opening or unconfirmed")
+    as_of: Mapped[datetime]
+    run_id: Mapped[int] = mapped_column(BigInteger)
+
+
+class CustodyTransferRow(Row):
+    """A deposit or withdrawal as the vendor's history told it last; only completed ones move a balance (A17)."""
+
+    __tablename__ = "custody_transfer"
+    __table_args__ = (CheckConstraint("direction IN ('deposit', 'withdrawal')", name="direction_known"),)
+
+    feed_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    direction: Mapped[str] = mapped_column(primary_key=True)
+    transfer_id: Mapped[str] = mapped_column(primary_key=True)
+    account: Mapped[str | None]
+    asset: Mapped[str]
+    amount: Mapped[Money] = mapped_column(comment="Major units, unsigned")
+    fee: Mapped[Money] = mapped_column(comment="Major units, unsigned; of withdrawals")
+    status: Mapped[str]
+    at: Mapped[datetime] = mapped_column(comment="The vendor's time of it")
+    first_seen_at: Mapped[datetime]
+    changed_at: Mapped[datetime] = mapped_column(comment="When the vendor last told it differently")
+    reply_id: Mapped[int] = mapped_column(BigInteger, comment="The vendor's stored answer that says so")
 
 
 class BalanceAdjustmentRow(Row):
