@@ -81,6 +81,26 @@ def test_grants_can_be_read_before_they_are_run(stp_etl, postgres):
     assert stp_etl("db", "grants", "--daemon-role", "nobody_there").code == 1
 
 
+BEYOND_ITS_RIGHTS = (
+    "CREATE TABLE stp.more ()",
+    "CREATE TABLE public.more ()",
+    "DROP TABLE stp.answer",
+    "DROP VIEW reporting.trade",
+    "DROP SCHEMA stp CASCADE",
+    "UPDATE stp.answer SET body = ''",
+    "UPDATE stp.trade_version SET live = false",
+    "UPDATE stp.trade_leg SET base_amount = 0",
+    "UPDATE stp.audit SET operator = 'somebody'",
+    "ALTER TABLE stp.answer DISABLE TRIGGER ALL",
+    "ALTER TABLE stp.answer OWNER TO CURRENT_USER",
+    "CREATE OR REPLACE FUNCTION stp.timeline() RETURNS integer LANGUAGE sql AS 'SELECT 1'",
+    "SET session_replication_role = 'replica'",  # under which no trigger fires
+    "UPDATE stp.alembic_version SET version_num = '0001'",
+    "COPY stp.answer TO PROGRAM 'cat'",
+    "CREATE ROLE another SUPERUSER",
+)
+
+
 @pytest.fixture
 def role(postgres, database):
     """A role of the cluster that has no right yet."""
@@ -102,8 +122,9 @@ def test_the_role_of_the_daemon_can_poll_and_book_and_not_rewrite(stp_etl, desk,
         for statement in (f"DELETE FROM stp.{table}", f"TRUNCATE stp.{table}"):
             with pytest.raises(DatabaseRefusedError):
                 change(daemon, statement)
-    with pytest.raises(DatabaseRefusedError):
-        change(daemon, "CREATE TABLE stp.more ()")
+    for statement in BEYOND_ITS_RIGHTS:
+        with pytest.raises(DatabaseRefusedError, match="42501"):  # not a mistake in the statement: the right is missing
+            change(daemon, statement)
     daemon.close()
 
 
