@@ -50,7 +50,7 @@ class App:
             url = self._embedded.start()
         return Database(
             url, connect_timeout_s=int(given.connect_timeout_s), statement_timeout_s=int(given.statement_timeout_s),
-            pool_size=given.pool_size,
+            pool_size=given.pool_size, url_now=given.url.reveal if given.url is not None else None,
         )  # fmt: skip
 
     @property

@@ -72,7 +72,8 @@ def target_database(settings: Settings) -> Database:
     url = settings.publish.url
     if url is None:
         raise ConfigError(["publish.url: is missing; name the database that is to be filled, see config/stp-etl.toml"])
-    return Database(url.reveal(), connect_timeout_s=int(settings.database.connect_timeout_s), pool_size=2)
+    timeout_s = int(settings.database.connect_timeout_s)
+    return Database(url.reveal(), connect_timeout_s=timeout_s, pool_size=2, url_now=url.reveal)
 
 
 def publisher_of(app: App, target: Database) -> Publisher:

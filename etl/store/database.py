@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import psycopg
-from sqlalchemy import Connection, Engine, create_engine, make_url, text
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
@@ -90,18 +91,12 @@ class Database:
     """One Postgres database: makes connections; knows nothing of what is in it."""
 
     def __init__(
-        self, url: str, *, connect_timeout_s: int = 5, statement_timeout_s: int = 60, pool_size: int = 10
-    ) -> None:
-        try:
-            address = make_url(url)
-        except (ArgumentError, ValueError):  # its words may hold the password
-            raise OperatorError(
-                "database.url cannot be read as an address; write it as postgresql://user@host:5432/database"
-            ) from None
-        if address.get_backend_name() != "postgresql":
-            raise OperatorError("database.url must begin with postgresql://")
+        self, url: str, *, connect_timeout_s: int = 5, statement_timeout_s: int = 60, pool_size: int = 10,
+        url_now: Callable[[], str] | None = None,
+    ) -> None:  # fmt: skip
+        """Take the address; `url_now` tells it anew for each connection, so that its password may be rotated."""
         self.statement_timeout_s = statement_timeout_s
-        self.url = address.set(drivername="postgresql+psycopg")
+        self.url = _address(url)
         self.engine: Engine = create_engine(
             self.url,
             pool_size=pool_size,
@@ -118,6 +113,19 @@ class Database:
                 "tcp_user_timeout": 20_000,
             },
         )
+
+        if url_now is not None:
+            event.listen(self.engine, "do_connect", lambda _d, _r, _a, given: self._log_in_as_now(given, url_now))
+
+    def _log_in_as_now(self, given: dict[str, Any], url_now: Callable[[], str]) -> None:
+        """Log in with the password of now; with the one before where it cannot be read, or the address is another."""
+        try:
+            now = _address(url_now())
+        except OperatorError:  # half written; the next connection looks again
+            return
+        password = password_of(now)
+        if password is not None and _without_password(now) == _without_password(self.url):
+            given["password"] = password
 
     def __repr__(self) -> str:
         return f"Database({self.url.render_as_string(hide_password=True)})"
@@ -148,3 +156,26 @@ class Database:
     def close(self) -> None:
         """Close every pooled connection."""
         self.engine.dispose()
+
+
+def password_of(address: URL) -> str | None:
+    """Return the password in an address, wherever it stands there."""
+    in_query = address.query.get("password")
+    return address.password or (in_query if isinstance(in_query, str) else None)
+
+
+def _without_password(address: URL) -> URL:
+    return address.set(password="").difference_update_query(["password"])
+
+
+def _address(url: str) -> URL:
+    """Return the address of a Postgres database in parts; raise OperatorError where it is none."""
+    try:
+        address = make_url(url)
+    except (ArgumentError, ValueError):  # its words may hold the password
+        raise OperatorError(
+            "database.url cannot be read as an address; write it as postgresql://user@host:5432/database"
+        ) from None
+    if address.get_backend_name() != "postgresql":
+        raise OperatorError("database.url must begin with postgresql://")
+    return address.set(drivername="postgresql+psycopg")

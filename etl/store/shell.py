@@ -12,7 +12,7 @@ from pathlib import Path
 from sqlalchemy import URL
 
 from etl.errors import OperatorError
-from etl.store.database import Database
+from etl.store.database import Database, password_of
 from etl.store.embedded import EmbeddedPostgres
 
 
@@ -23,8 +23,7 @@ def run_psql(database: Database, arguments: Sequence[str], embedded: EmbeddedPos
     `spare` is a folder that the packaged psql may be asked for where the path has none.
     """
     address = database.url
-    in_query = address.query.get("password")
-    password = address.password or (in_query if isinstance(in_query, str) else None)
+    password = password_of(address)
     bare = URL.create(  # `set(password=None)` would leave it in
         "postgresql", address.username, host=address.host, port=address.port, database=address.database,
         query=address.difference_update_query(["password"]).query,

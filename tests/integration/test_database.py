@@ -51,6 +51,34 @@ def test_the_right_password_is_let_in(guarded):
     database.close()
 
 
+@pytest.mark.parametrize("half_written", ["", "postgresql", "postgresql://alice@elsewhere/other"])
+def test_each_connection_is_made_with_the_password_of_now_and_a_half_written_address_is_left_aside(
+    guarded, half_written
+):
+    told = [address(guarded, "right"), half_written, address(guarded, "wrong-one"), address(guarded, "right")]
+
+    def url_now():
+        if not told[0]:
+            raise OperatorError("secret file url: is empty")
+        return told[0]
+
+    database = Database(address(guarded, "right"), url_now=url_now)
+    for taken in (True, True, False, True):
+        database.engine.dispose()
+        if taken:
+            with database.connect() as connection:
+                assert connection.execute(text("SELECT current_user")).scalar_one() == "alice"
+        else:
+            with pytest.raises(DatabaseRefusedError, match="refuses the log-in"), database.connect():
+                pass
+        told.pop(0)
+    database.close()
+
+
+def address(guarded, password):
+    return guarded.set(username="alice", password=password).render_as_string(hide_password=False)
+
+
 @pytest.mark.parametrize("role", ["nobody_we_know", "nologin", "mallory"])
 def test_a_role_that_may_not_log_in_is_a_refusal(guarded, role):
     error = failure_of(guarded.set(username=role))
