@@ -8,6 +8,7 @@ from pathlib import Path
 from threading import Event
 from types import TracebackType
 
+from etl.booking.process import BookingProcess
 from etl.chance import new_id
 from etl.clock import Clock, SystemClock
 from etl.config import Settings
@@ -74,6 +75,10 @@ class App:
         self.database.check_durable()
         with self.database.connect() as connection:
             schema.check(connection)
+
+    def booking_process(self) -> BookingProcess | None:
+        """Return what books a backlog, not started yet; None where the settings want no process of its own."""
+        return BookingProcess(self.database) if self.settings.booking.own_process else None
 
     def lease_of(self, feed_id: int, lock_key: int) -> Lease:
         """Return the leadership of a feed, not taken yet."""

@@ -17,7 +17,8 @@ from etl.controls.gaps import Healer
 from etl.controls.resend import HealedFeed, Resender
 from etl.controls.sweep import Sweeper
 from etl.errors import FenceLostError
-from etl.pipeline.book import BookedFeed, Booker
+from etl.pipeline.batch import BookedFeed
+from etl.pipeline.book import Booker
 from etl.pipeline.doubt import Doubted, open_gap
 from etl.pipeline.drain import Drained
 from etl.pipeline.failover import cover_failover, refuse_other_database
@@ -56,7 +57,7 @@ class FeedRuntime:
         self.sweeper = Sweeper(self.healed_feed, app.open_work, app.clock, lambda: self.lease.epoch)
         self.wake: Callable[[str], None] = lambda _job: None
         """Called with the job (poll, heal, book, …) that has something to do at once."""
-        self.booker = Booker(self.booked_feed, app.open_work, app.clock)
+        self.booker = Booker(self.booked_feed, app.open_work, app.clock, app.booking_process())
 
     @property
     def booked_feed(self) -> BookedFeed:
@@ -191,6 +192,7 @@ class FeedRuntime:
             return work.feeds.paused_reason(self.feed_id)
 
     def close(self) -> None:
-        """Give up the lease and close the connections to the vendor."""
+        """Give up the lease, close the connections to the vendor, end the process that books a backlog."""
+        self.booker.close()
         self.lease.leave()
         self.vendor.close()

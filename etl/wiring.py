@@ -11,7 +11,7 @@ from etl.controls.resend import HealedFeed
 from etl.domain.fields import Reading
 from etl.domain.sweeps import SweepTimes
 from etl.domain.trading_hours import TradingHours
-from etl.pipeline.book import BookedFeed
+from etl.pipeline.batch import BookedFeed
 from etl.pipeline.drain import PolledFeed
 from etl.pipeline.failover import FailedOver
 from etl.vendor.endpoint import MIB, Endpoint

@@ -8,7 +8,8 @@ from itertools import count
 from typing import Any
 
 from etl.domain.fields import Reading
-from etl.pipeline.book import BookedFeed, Booker
+from etl.pipeline.batch import BookedFeed
+from etl.pipeline.book import Booker
 from etl.store.database import Database
 from etl.store.repositories.polls import OpenPoll
 from etl.store.unit_of_work import OpenWork, work_on

@@ -5,7 +5,8 @@ from datetime import datetime
 
 from etl.clock import Clock
 from etl.domain.fields import Reading
-from etl.pipeline.book import BookedFeed, Booker
+from etl.pipeline.batch import BookedFeed
+from etl.pipeline.book import Booker
 from etl.pipeline.rebook import Rebooked, Rebooker
 from etl.store.database import Database
 from etl.store.repositories.answers import message_id

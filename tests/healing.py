@@ -13,7 +13,8 @@ from etl.controls.gaps import Healer
 from etl.controls.resend import HealedFeed, Resender
 from etl.domain.fields import Reading
 from etl.errors import VendorAwayError
-from etl.pipeline.book import BookedFeed, Booker
+from etl.pipeline.batch import BookedFeed
+from etl.pipeline.book import Booker
 from etl.pipeline.poll import Poller
 from etl.store.unit_of_work import UnitOfWork
 from etl.vendor.feed import Cause, PollTicket, QueueAnswer, ResendAnswer, ResendOutcome, VendorReply

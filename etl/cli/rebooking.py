@@ -15,7 +15,7 @@ from etl.app import App
 from etl.cli.options import feed_number, known_feed
 from etl.cli.output import Format, remark, show
 from etl.errors import EtlError
-from etl.pipeline.book import BookedFeed
+from etl.pipeline.batch import BookedFeed
 from etl.pipeline.rebook import Change, Rebooked, Rebooker
 from etl.store.repositories.attention import Deed
 from etl.store.unit_of_work import UnitOfWork

@@ -103,6 +103,7 @@ class BookingSettings(Section):
 
     batch_kib: int = Field(default=1_000, ge=1, le=100_000)
     book_every_s: float = Field(default=1, ge=0.1, le=3_600)
+    own_process: bool = True
 
 
 class Zoned(Section):

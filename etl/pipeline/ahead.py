@@ -30,13 +30,11 @@ class ReadAhead:
     def messages(self, work: UnitOfWork, waiting: Sequence[Waiting]) -> list[ReadMessage]:
         """Return the messages of these answers, and begin to read those behind them."""
         ahead, self._next = self._next, None
-        read: list[ReadMessage] | None = None
-        if ahead is not None:
-            known, messages = ahead.result()
-            read = messages if known == waiting else None
-        last = waiting[-1].poll_id
-        self._next = self._thread.submit(self._read_after, last)
-        return self._read(work, waiting) if read is None else read
+        known, messages = ahead.result() if ahead is not None else ([], [])
+        if known != waiting[: len(known)]:
+            known, messages = [], []
+        self._next = self._thread.submit(self._read_after, waiting[-1].poll_id)
+        return messages + self._read(work, waiting[len(known) :])  # more may have landed since
 
     def forget(self) -> None:
         """Drop what was read beforehand."""
@@ -47,8 +45,8 @@ class ReadAhead:
     def _read_after(self, last: int) -> tuple[list[Waiting], list[ReadMessage]]:
         with self._open_work() as work:
             waiting = work.answers.oldest_waiting(self._feed_id, self._size, after=last)
-            return waiting, self._read(work, waiting) if waiting else []
+            return waiting, self._read(work, waiting)
 
     def _read(self, work: UnitOfWork, waiting: Sequence[Waiting]) -> list[ReadMessage]:
-        answers = work.answers.landed(self._feed_id, waiting)
+        answers = work.answers.landed(self._feed_id, waiting) if waiting else []
         return [message for answer in answers for message in messages_in(answer, self._reading)]

@@ -15,7 +15,7 @@ from etl.domain.changes import value_of
 from etl.domain.payload import ELEMENT
 from etl.domain.trade import Fault, Rejected
 from etl.errors import ContentRefusedError
-from etl.pipeline.book import BookedFeed, Booker
+from etl.pipeline.batch import BatchBooker, BookedFeed
 from etl.pipeline.decide import Decider
 from etl.pipeline.reading import ReadMessage, messages_in
 from etl.store.repositories.answers import MessageRecord, message_id, poll_of
@@ -83,7 +83,7 @@ class Rebooker:
     ) -> None:
         """Call `on_progress` after each batch with the number of messages read in it."""
         self._feed, self._open_work, self._clock, self._on_progress = feed, open_work, clock, on_progress
-        self._booker = Booker(feed, open_work, clock)
+        self._booker = BatchBooker(feed, open_work, clock)
 
     def rebook(self, message_ids: Sequence[int], deed: Deed) -> Rebooked:
         """Read these messages again and keep what differs, batch by batch under the booker's lock.

@@ -1,7 +1,7 @@
 """One measured drain in a process of its own: `python -m tests.benchmarks.drain WAY URL DATABASE PAGE PID`.
 
 WAY is floor, ours or orm; PID the main process of Postgres. Prints one line of JSON: trades, seconds, CPU seconds of
-this process and of Postgres with all that it started, peak RSS in MiB.
+this process and of Postgres, each with all that it started, and the peak RSS of the former in MiB.
 """
 
 from __future__ import annotations
@@ -121,11 +121,11 @@ def main() -> None:
         with Database(database).connect() as connection:
             schema.upgrade(connection)
     work, close = {"ours": ours, "floor": floor, "orm": orm}[way](url, database, int(page))
-    theirs, cpu, started = cpu_of(int(postgres)), time.process_time(), time.perf_counter()
+    theirs, cpu, started = cpu_of(int(postgres)), cpu_of(os.getpid()), time.perf_counter()
     trades = work()
-    seconds, cpu_s, theirs = time.perf_counter() - started, time.process_time() - cpu, cpu_of(int(postgres)) - theirs
-    rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    seconds, cpu_s, theirs = time.perf_counter() - started, cpu_of(os.getpid()) - cpu, cpu_of(int(postgres)) - theirs
     close()
+    rss = sum(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) / 1024
     found = {"trades": trades, "seconds": seconds, "cpu_s": cpu_s, "postgres_s": theirs, "rss_mib": rss}
     sys.stdout.write(json.dumps(found) + "\n")
 

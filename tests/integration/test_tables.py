@@ -8,7 +8,8 @@ from sqlalchemy import text
 
 from etl.domain.fields import Reading
 from etl.errors import ContentRefusedError, DatabaseRefusedError
-from etl.pipeline.book import BookedFeed, Booker
+from etl.pipeline.batch import BookedFeed
+from etl.pipeline.book import Booker
 from etl.store import grants
 from etl.store.database import Database
 from etl.store.repositories.attention import Deed

@@ -14,7 +14,8 @@ from etl.controls.resend import HealedFeed, Resender
 from etl.controls.sweep import Sweeper
 from etl.domain.fields import Reading
 from etl.errors import EtlError
-from etl.pipeline.book import BookedFeed, Booker
+from etl.pipeline.batch import BookedFeed
+from etl.pipeline.book import Booker
 from etl.pipeline.doubt import Doubted, open_gap
 from etl.pipeline.poll import Poller
 from etl.sandbox import lifecycle

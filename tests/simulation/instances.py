@@ -173,6 +173,9 @@ class SimulatedApp(App):
     def open_work(self) -> OpenWork:
         return fated(self._fate, work_on(self.database))
 
+    def booking_process(self) -> None:
+        """Nothing of a simulation happens outside of its own time."""
+
     def lease_of(self, feed_id: int, _lock_key: int) -> SimulatedLease:  # type: ignore[override]
         return SimulatedLease(self._instance, self._fate, feed_id)
 

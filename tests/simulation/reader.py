@@ -13,7 +13,7 @@ from threading import Event, Thread
 
 from etl.clock import SystemClock
 from etl.domain.fields import Reading
-from etl.pipeline.book import BookedFeed
+from etl.pipeline.batch import BookedFeed
 from etl.pipeline.rebook import Rebooker
 from etl.sandbox.options import Options
 from etl.sandbox.process import SandboxProcess

