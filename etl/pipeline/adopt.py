@@ -12,7 +12,7 @@ from etl.domain.normalise import normalise
 from etl.domain.payload import decode
 from etl.domain.trade import Rejected
 from etl.errors import BookingHeldError, ContentRefusedError
-from etl.pipeline.book import BookedFeed
+from etl.pipeline.batch import BookedFeed
 from etl.store.repositories.book import BookedVersion, text_of
 from etl.store.unit_of_work import UnitOfWork
 

@@ -212,7 +212,7 @@ def test_booking_that_is_killed_before_its_commit_books_the_same_later(database)
     booking = Booking(database, open_work=work_on(database), batch_bytes=1)
     booking.land(a_raw_message(), a_raw_message(tradeId="T2"))
     booking.land(a_raw_message(rate=Number("1.5")))
-    booking.booker._open_work = interrupted(booking.open_work, die, skip=1)
+    booking.booker._here._open_work = interrupted(booking.open_work, die, skip=1)
     with pytest.raises(KilledError):
         booking.book()
     between = booking.waiting()
@@ -322,7 +322,7 @@ def test_a_database_that_goes_away_in_mid_booking_leaves_all_of_it_for_later(boo
         change(booking.database, f"{pid} AND datname = current_database() AND state = 'idle in transaction'")
 
     whole = booking.booker._open_work
-    booking.booker._open_work = interrupted(whole, cut)
+    booking.booker._here._open_work = interrupted(whole, cut)
     with pytest.raises(TransientError):
         booking.book()
 
