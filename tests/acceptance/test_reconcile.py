@@ -1,6 +1,7 @@
 """Reconciliation with real processes: the sandbox errs, and the right break or the right healing comes of it."""
 
 import json
+import re
 from datetime import UTC, datetime, time, timedelta
 
 import pytest
@@ -11,7 +12,7 @@ from tests.acceptance.program import booked, until
 from tests.databases import rows, value
 
 QUICK = {"ghost_s": 0.2, "eligible_after_s": 0.1, "resend_days_at_once": 31, "poll_interval_s": 0.2}
-RULES = '[reconciliation]\nconfirm_after_s = 0.2\ncall_spacing_s = 0\ndaily = "off"\n{}\n'
+RULES = '[reconciliation]\nsweep = "off"\nconfirm_after_s = 0.2\ncall_spacing_s = 0\ndaily = "off"\n{}\n'
 CUT = time(TURNS_AT.seconds // 3600)
 
 pytestmark = pytest.mark.skipif(
@@ -33,7 +34,7 @@ def world(play, program_for):
 
 
 def with_rules(program, more=""):
-    program.file.write_text(program.file.read_text().split("[reconciliation]")[0] + RULES.format(more))
+    program.file.write_text(re.sub(r"\[reconciliation\]\n[^[]*", RULES.format(more), program.file.read_text()))
 
 
 def reconcile(program, *words):

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from tests.acceptance.program import Daemon, Program, booked, until
+from tests.acceptance.program import SWEEPS_OFF, Daemon, Program, booked, until
 from tests.databases import rows
 from tests.receivers import Receiver
 
@@ -80,8 +80,8 @@ def test_what_needs_a_restart_is_named_and_left_as_it_was(play, program_for, dat
 def test_whom_to_tell_and_when_to_compare_are_taken_without_a_restart(play, program_for, database):
     sandbox = play(trades=10)
     program = program_for(sandbox, page_size=10, ghost_s=3600)
-    text = program.file.read_text()
-    never = "[reconciliation]\npositions_every_s = 0\nfills_every_s = 0\ndaily = 'off'\n"
+    text = program.file.read_text().replace(SWEEPS_OFF, "")
+    never = "[reconciliation]\nsweep = 'off'\npositions_every_s = 0\nfills_every_s = 0\ndaily = 'off'\n"
     program.file.write_text(text + never)
     with Receiver() as receiver, program.daemon() as daemon:
         until(lambda: len(booked(database)) == 10, what="the trades")

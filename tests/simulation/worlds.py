@@ -26,7 +26,6 @@ QUICK: Mapping[str, Any] = {
     "error_pause_min_s": 0.1, "error_pause_max_s": 0.5, "history_days": 4, "resend_budget_per_day": 100_000,
 }  # fmt: skip
 VENDOR: Mapping[str, Any] = {"days_back": 4, "eligible_after_s": 0.1}
-SWEEPS_OFF = '[reconciliation]\nsweep = "off"\n'  # or the outcome depends on the hour at which it is played
 LOOK_EVERY_S = 0.1
 PORT_CLOSED_S = 5.0
 
@@ -136,6 +135,6 @@ def world(folder: Path, database_url: str, *, url: str | None = None, **given: A
         feed = feed_text(url or sandbox.url, sandbox.user, **keys)
         database = Database(database_url)
         try:
-            yield World(sandbox, database, Program(folder, settings_text(database_url, feed) + SWEEPS_OFF))
+            yield World(sandbox, database, Program(folder, settings_text(database_url, feed)))
         finally:
             database.close()
