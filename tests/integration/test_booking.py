@@ -321,12 +321,12 @@ def test_a_database_that_goes_away_in_mid_booking_leaves_all_of_it_for_later(boo
     def cut():
         change(booking.database, f"{pid} AND datname = current_database() AND state = 'idle in transaction'")
 
-    whole = booking.booker._open_work
+    whole = booking.open_work
     booking.booker._here._open_work = interrupted(whole, cut)
     with pytest.raises(TransientError):
         booking.book()
 
-    booking.booker._open_work = whole
+    booking.booker._here._open_work = whole
     assert booking.book() == {"booked": 1}
 
 

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from etl.domain.fields import Reading
 from etl.domain.payload import Number
 from etl.errors import BookingHeldError
+from etl.pipeline.batch import BookedFeed
+from etl.pipeline.book import Booker
 from tests.booking import Booking
 from tests.builders import ABSENT, a_message, a_raw_message, a_swap_message, an_ndf_message, as_bytes
 from tests.databases import change, value
@@ -141,11 +143,10 @@ def test_law_7_a_field_that_is_ignored_makes_no_version_even_of_what_was_booked_
     booking.book(a_raw_message(lastSeen="Monday"))
     ignoring = Booking(database, reading=Reading(ignored_in_comparison=frozenset({"lastSeen"})))
     ignoring.feed = booking.feed
-    ignoring.booker._feed = type(booking.booked_feed)(
-        booking.feed.feed_id, booking.feed.name, Reading(ignored_in_comparison=frozenset({"lastSeen"}))
-    )
-    ignoring.booker._ahead = type(booking.booker._ahead)(
-        booking.feed.feed_id, ignoring.booked_feed.reading, ignoring.open_work, batch_bytes=1_000_000
+    ignoring.booker = Booker(
+        BookedFeed(booking.feed.feed_id, booking.feed.name, ignoring.booked_feed.reading),
+        ignoring.open_work,
+        booking.clock,
     )
 
     assert ignoring.book(a_raw_message(lastSeen="Tuesday")) == {"duplicate": 1}

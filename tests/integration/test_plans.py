@@ -9,7 +9,8 @@ from etl.controls.certificate import CertifiedFeed, Certifier
 from etl.domain.fields import Reading
 from etl.domain.gaps import GapCause
 from etl.domain.window import Window
-from etl.pipeline.book import BookedFeed, Booker
+from etl.pipeline.batch import BookedFeed
+from etl.pipeline.book import Booker
 from etl.pipeline.doubt import Doubted, open_gap
 from etl.store.book_feed import book_feed
 from etl.store.database import Database
