@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping, Sequence
 from datetime import date
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -43,6 +44,11 @@ def sheet(
         asked = trade_date or trade_day(app.clock.now())
         known_feed(work, feed)
         sections = work.day.sheet(asked, feed)
+    show_sheet(asked, sections, fmt)
+
+
+def show_sheet(asked: date, sections: Mapping[str, Sequence[Mapping[str, Any]]], fmt: Format) -> None:
+    """Write the sheet of a trade day."""
     if fmt is Format.JSON:
         sys.stdout.write(json_text(plain({"trade_date": asked, **sections})) + "\n")
         return

@@ -12,15 +12,18 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from etl.app import App
+from etl.cli.demo_days import MORNING, Days, MovedClock, first_day
 from etl.cli.output import remark, show, show_card
 from etl.cli.progress import while_booking
 from etl.cli.proof import Ask, Proof, prove
+from etl.clock import SystemClock
 from etl.config import load
 from etl.errors import OperatorError
 from etl.sandbox.faults import fault_of
@@ -51,6 +54,14 @@ password = {password}
 page_size = {page_size}
 error_pause_min_s = 0.1
 error_pause_max_s = {pause}
+ghost_s = 0.2
+eligible_after_s = 0
+resend_days_at_once = 31
+
+[reconciliation]
+confirm_after_s = 0.2
+call_spacing_s = 0
+calls_per_run = 50
 """
 
 cli = typer.Typer(add_completion=False)
@@ -101,26 +112,33 @@ def demo(
     """Pull, land and book the trades of a sandbox vendor, and prove that the book equals what it handed out.
 
     Needs no server, container or account: Postgres and the vendor are started here, and stopped at the end. The
-    vendor's session expires in mid-drain. Exits 0 only when the proof holds and nothing is in doubt, else 3.
+    vendor's session expires in mid-drain. Then two trade days are closed and certified: one without trouble, one with
+    lost pages, a cancelled trade and a wrong figure at the vendor. Exits 0 only when the proof holds, nothing is in
+    doubt, the first day is COMPLETE, and the second INCOMPLETE for exactly its two reasons; else 3.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # stops Postgres and the sandbox, as Ctrl-C does
     plan = Plan(trades, seed, page_size, data_dir, tuple(fault or ()))
-    options = Options(seed=seed, trades=trades, token_life_s=TOKEN_LIFE_S)
+    clock = MovedClock(datetime.combine(first_day(SystemClock()), MORNING))
+    options = Options(seed=seed, trades=trades, token_life_s=TOKEN_LIFE_S, start_time=clock.now())
     with alone(folder_for(data_dir)), SandboxProcess(options) as vendor:
         remark(f"vendor: a sandbox at {vendor.url}; {trades:,} trades wait in its queue")
         plan_faults(vendor, plan)
         file = write_settings(vendor, plan)
-        with App(load(file, {})) as app:
+        with App(load(file, {}), clock) as app:
             prepare_database(app)
             pulled = pull(app, trades)
             with asking(app) as ask:
                 show_results(ask, vendor, pulled)
                 proof = prove(vendor.control.handed_out(), ask)
-    say(proof, pulled)
+                say(proof, pulled)
+                holds = proof.holds and pulled.proven_empty and not pulled.doubts
+                told = Days(app, FEED, vendor.control, clock, ask).play(clock.now().date()) if holds else None
     usual = plan.data_dir == USUAL_FOLDER
     remark(f"the database stays; query it with: {program()}{'' if usual else f' --config {relative(file)}'} db shell")
     remark(f"look around with: {program()} --config {relative(file)} status, trades list, messages show …")
-    if not proof.holds or not pulled.proven_empty or pulled.doubts:
+    for each in told.missing if told is not None else ():
+        remark(f"not as it should be: {each}")
+    if told is None or told.missing:
         raise typer.Exit(FOUND_SOMETHING)
 
 

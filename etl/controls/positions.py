@@ -33,6 +33,7 @@ from etl.controls.questions import (
 )
 from etl.domain.reconciliation import (
     Finding,
+    Key,
     Rules,
     position_findings,
     term_readings,
@@ -175,12 +176,22 @@ class PositionControl:
         told_otherwise = {key for each in findings for key in keys_of(each)}
         for known in known_of(work, self._feed, run.scope):
             keys = keys_of_break(known)
-            if (known.kind, known.key) in names or keys & seen.left or not keys <= seen.agreed | told_otherwise:
+            agreed = seen.agreed | _gone(run, seen, keys)
+            if (known.kind, known.key) in names or keys & seen.left or not keys <= agreed | told_otherwise:
                 continue
-            proof = "both sides agree" if keys <= seen.agreed else "told by another break of the same keys"
+            proof = "both sides agree" if keys <= agreed else "told by another break of the same keys"
             figures = {str(key.value_date): f"{seen.last.ours_of(key).base:f}" for key in keys}
             work.breaks.clear(known, at=at, proof=proof, figures=figures, run_id=run.run_id, reply_id=reply_id)
         return changed
+
+
+def _gone(run: Run, seen: Confirmed, keys: Iterable[Key]) -> set[Key]:
+    """Return the keys that neither side names any more: flat on both. Not those whose value date has come."""
+    look = seen.last
+    if any(fault.key is None for fault in look.answer.faults):
+        return set()
+    named = look.held.keys() | look.answer.rows.keys() | run.scope.opened.keys() | seen.left | seen.differing.keys()
+    return {key for key in keys if key.value_date > run.scope.trade_day and key not in named}
 
 
 def _faults_said(look: Look) -> list[str]:

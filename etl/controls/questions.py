@@ -11,7 +11,7 @@ import msgspec
 import structlog
 
 from etl.clock import Clock
-from etl.domain.ageing import business_day
+from etl.domain.ageing import SATURDAY, business_day
 from etl.domain.reconciliation import BreakKind, Finding, Rules
 from etl.errors import TransientError, VendorRefusedError
 from etl.store.repositories.breaks import UNFINISHED
@@ -47,8 +47,15 @@ class ReconciledFeed(msgspec.Struct, frozen=True):
     broker_balances: bool = False
 
     def today(self, clock: Clock) -> date:
-        """Return the present business day."""
-        return business_day(clock.now(), self.ends, self.zone)
+        """Return the present business day; from Friday's end to Sunday's it is Monday.
+
+        So value dates of that Monday are not compared meanwhile: whether the vendor's trade day has turned to it is
+        market custom, and not stated (integral-api.md §12).
+        """
+        day = business_day(clock.now(), self.ends, self.zone)
+        while day.isoweekday() >= SATURDAY:
+            day += timedelta(days=1)
+        return day
 
 
 class Proof(msgspec.Struct, frozen=True):

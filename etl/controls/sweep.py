@@ -31,6 +31,10 @@ class Sweeper:
         """Go on with these settings of the same feed."""
         self._feed = feed
 
+    def look_again(self) -> None:
+        """Look at the next step, however short ago the last look was: the clock was set."""
+        self._next_look = float("-inf")
+
     def step(self) -> Mapping[str, int]:
         """Open what is due; return how many. Raises FenceLostError where another instance leads the feed."""
         if not self._feed.times.daily or self._clock.monotonic() < self._next_look:

@@ -54,8 +54,23 @@ def test_the_demo_books_all_six_types_and_proves_it_twice(place):
         assert "1 polls refused as expired" in ended.stdout
         assert "booked 600 of 600 trades" in ended.stderr
         assert "query it with: stp-etl db shell" in ended.stderr
+        says_how_two_days_ended(ended.stdout)
     assert "dropped what an earlier demo had left" not in first.stderr
     assert "dropped what an earlier demo had left" in second.stderr
+
+
+def says_how_two_days_ended(said: str) -> None:
+    """Lost pages recovered; a status break that names its trade, a position break; one day COMPLETE, the next not."""
+    assert re.search(r"^lost pages: 2 +(?!0 )\d+ trades recovered by resends", said, re.MULTILINE)
+    ((number, trade_id),) = re.findall(r"^status break (\d+) +(FXI\d+), open: booked as version 2", said, re.MULTILINE)
+    assert re.search(
+        r"^position break \d+ +ORG pfOrg GBP/USD \S+ by 750,001\.23 GBP, investigating", said, re.MULTILINE
+    )
+    assert re.search(r"^Trades of the day$", said, re.MULTILINE)  # the sheet of `stp-etl day`
+    assert re.findall(r"^certificate of \S+: (\w+)$", said, re.MULTILINE) == ["COMPLETE", "INCOMPLETE"]
+    reasons = said[said.index("INCOMPLETE\nreason") :].splitlines()[3:]
+    assert [line.split()[:3] for line in reasons] == [["break", "status", "break"], ["positions", "position", "break"]]
+    assert f"status break {number} is open and names trade {trade_id}" in reasons[0]
 
 
 def test_the_database_of_a_demo_stays_and_can_be_asked(place):

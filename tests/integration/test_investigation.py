@@ -82,6 +82,15 @@ def test_a_cancelled_trade_is_named_adopted_and_the_position_is_right_in_the_sam
     assert any(note == f"{world.trades[1]}: the vendor says Cancelled" for note in notes), notes
 
 
+def test_a_break_on_a_position_that_is_gone_on_both_sides_is_cleared(make):
+    world = make("1000")
+    world.control.cancel(world.trades[0])
+
+    assert world.investigate() == ["breaks", "agreed"]
+
+    assert world.breaks("kind, state, reason")[0] == ("position", "cleared", "both sides agree")
+
+
 def test_the_replacement_that_the_vendor_names_is_named_too(make):
     world = make("1000", "200")
     (replacement,) = world.control.roll(world.trades[0], valueDate="2030-07-23")

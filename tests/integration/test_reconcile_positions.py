@@ -7,7 +7,7 @@ import pytest
 
 from etl.sandbox.variants import Variants
 from tests.databases import rows, value
-from tests.reconciling import World, sandbox_at_noon
+from tests.reconciling import NOON, World, sandbox_at_noon
 
 
 @pytest.fixture(scope="module")
@@ -215,6 +215,19 @@ def test_near_the_end_of_the_business_day_only_the_timing_is_told(world):
 
     assert world.results() == {"timing"}
     assert world.breaks() == []
+
+
+@pytest.mark.parametrize("hours", [77.5, 100, 124.5])  # from Tuesday noon UTC: Friday 17:30, Saturday, Sunday 16:30
+def test_over_a_weekend_the_positions_of_monday_are_no_breaks(world, hours):
+    monday = {"symbol": "EUR/USD", "tradeType": "Outright", "valueDate": "2030-07-08"}
+    world.execute(**monday)
+    world.clock.ahead += timedelta(hours=hours)
+    world.control.today(now=world.clock.now().isoformat())
+    try:
+        assert world.results() == {"agreed"}
+        assert world.breaks() == []
+    finally:
+        world.control.today(now=NOON.isoformat())
 
 
 def test_a_run_at_the_level_of_legal_entities_names_the_entity(world):
