@@ -19,7 +19,7 @@ from typing import Annotated
 import typer
 
 from etl.app import App
-from etl.cli.demo_days import MORNING, Days, MovedClock, first_day
+from etl.cli.demo_days import MORNING, Days, MovedClock, Told, first_day
 from etl.cli.output import remark, show, show_card
 from etl.cli.progress import while_booking
 from etl.cli.proof import Ask, Proof, prove
@@ -125,14 +125,7 @@ def demo(
         plan_faults(vendor, plan)
         file = write_settings(vendor, plan)
         with App(load(file, {}), clock) as app:
-            prepare_database(app)
-            pulled = pull(app, trades)
-            with asking(app) as ask:
-                show_results(ask, vendor, pulled)
-                proof = prove(vendor.control.handed_out(), ask)
-                say(proof, pulled)
-                holds = proof.holds and pulled.proven_empty and not pulled.doubts
-                told = Days(app, FEED, vendor.control, clock, ask).play(clock.now().date()) if holds else None
+            told = played(app, vendor, trades, clock)
     usual = plan.data_dir == USUAL_FOLDER
     remark(f"the database stays; query it with: {program()}{'' if usual else f' --config {relative(file)}'} db shell")
     remark(f"look around with: {program()} --config {relative(file)} status, trades list, messages show …")
@@ -140,6 +133,19 @@ def demo(
         remark(f"not as it should be: {each}")
     if told is None or told.missing:
         raise typer.Exit(FOUND_SOMETHING)
+
+
+def played(app: App, vendor: SandboxProcess, trades: int, clock: MovedClock) -> Told | None:
+    """Pull and prove, then play the two days; None where the proof does not hold."""
+    prepare_database(app)
+    pulled = pull(app, trades)
+    with asking(app) as ask:
+        show_results(ask, vendor, pulled)
+        proof = prove(vendor.control.handed_out(), ask)
+        say(proof, pulled)
+        if not proof.holds or not pulled.proven_empty or pulled.doubts:
+            return None
+        return Days(app, FEED, vendor.control, clock, ask).play(clock.now().date())
 
 
 @contextmanager
