@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, Literal, TextIO
 
 import structlog
@@ -21,13 +23,28 @@ OTHERS = ("uvicorn", "uvicorn.error", *TALKATIVE, *ALARMED)  # may have brought 
 DEEPEST = 8  # levels; what lies deeper is written as text
 
 
+class Lines(logging.StreamHandler[TextIO]):
+    """Writes lines; one that cannot be written (a full disk, a reader that went away) holds nobody up."""
+
+    said: str | None = None
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: ARG002  the library's name
+        """Say on stderr that lines are lost, once a reason; never the line itself, which is not masked yet."""
+        error = sys.exception()
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
+        if reason != self.said:
+            self.said = reason
+            with suppress(OSError, ValueError):
+                sys.stderr.write(f"stp-etl: log lines are lost: {reason.lower()}; the work goes on\n")
+
+
 def configure(level: str, fmt: Format, stream: TextIO) -> None:
     """Send every log line of this process to `stream`, those of libraries too; may be called again.
 
     `auto` is `console` when the stream is a terminal, else `json`.
     """
     console = fmt == "console" or (fmt == "auto" and stream.isatty())
-    handler = logging.StreamHandler(stream)
+    handler = Lines(stream)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[structlog.stdlib.add_logger_name, *shared_processors()],

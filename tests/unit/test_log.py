@@ -4,6 +4,7 @@ import io
 import json
 import logging
 import re
+from contextlib import suppress
 
 import pytest
 import structlog
@@ -168,3 +169,13 @@ def test_anything_can_be_logged():
 
     assert len(stream.getvalue().splitlines()) == 1
     assert lines(stream)[0]["half"] == "\ud800"
+
+
+def test_lines_that_cannot_be_written_hold_nobody_up_and_are_never_shown_elsewhere(capsys):
+    KNOWN_SECRETS.keep(SECRET)
+    with suppress(OSError), open("/dev/full", "w", buffering=1) as disk:  # it is not closed without complaint either
+        log.configure("info", "json", disk)
+        for _ in range(3):
+            structlog.get_logger().error("job.refused", error=f"login as {SECRET}", password="correct-horse")
+
+    assert capsys.readouterr().err == "stp-etl: log lines are lost: no space left on device; the work goes on\n"
