@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Any
 
 OK, FAILS, REDIRECTS, HANGS, DRIBBLES, HANGS_UP = "ok", "500", "redirects", "hangs", "dribbles", "hangs up"
+FLOODS, ENDLESS_HEADER = "floods", "endless header"
 
 
 class Receiver:
@@ -67,6 +68,12 @@ class Receiver:
                         receiver._over.wait(60)
                     case "dribbles":
                         self._dribble()
+                    case "floods":
+                        self._flood(
+                            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"10000\r\n" + b"x" * 65_536
+                        )
+                    case "endless header":
+                        self._flood(b"HTTP/1.1 200 OK\r\nX-Long: ", b"x" * 65_536)
                     case "hangs up":
                         self.close_connection = True
 
@@ -76,6 +83,14 @@ class Receiver:
                     self.send_header(name, value)
                 self.send_header("Content-Length", "0")
                 self.end_headers()
+
+            def _flood(self, start: bytes, more: bytes) -> None:
+                try:
+                    self.wfile.write(start)
+                    while not receiver._over.is_set():
+                        self.wfile.write(more)
+                except OSError:
+                    pass
 
             def _dribble(self) -> None:
                 try:

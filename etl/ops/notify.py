@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import re
 from collections.abc import Callable, Collection, Mapping
 from datetime import datetime, timedelta
 from threading import Event, Thread
@@ -118,7 +119,9 @@ def why(error: Exception) -> str:
     """Return in words why the receiver could not be told; the library's own words hold the address."""
     match error:
         case requests.exceptions.SSLError():
-            return "the receiver's certificate is not accepted; a private authority belongs into alerts.ca_file"
+            found = re.search(r"certificate verify failed: ([\w' -]+)", str(error))
+            said = f" ({found[1].strip()})" if found else ""
+            return f"the receiver's certificate is not accepted{said}; a private authority belongs into alerts.ca_file"
         case requests.exceptions.ConnectTimeout():
             return "no connection to the receiver in time"
         case requests.exceptions.Timeout():

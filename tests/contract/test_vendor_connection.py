@@ -16,6 +16,7 @@ from etl.errors import ConfigError, VendorAwayError
 from etl.vendor.client import Endpoint
 from etl.vendor.connection import pool_to
 from etl.vendor.feed import Cause, PollOutcome
+from tests.certificates import an_expired_certificate
 from tests.contract.scripted_vendor import HandClock, ScriptedVendor, a_client, a_ticket, answer, raw
 
 NOT_SENT = PollOutcome.NOT_SENT
@@ -122,6 +123,18 @@ def test_a_certificate_that_nobody_vouches_for_is_refused_in_a_clear_sentence(tl
     assert "certificate of the vendor's server was not accepted: self" in page.detail
     assert "ca_file" in page.detail
     assert tls_vendor.asked == []
+
+
+def test_a_certificate_that_is_over_is_refused_though_its_authority_is_named(tmp_path):
+    certificate = an_expired_certificate(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*certificate)
+    with ScriptedVendor(tls=context) as vendor, with_session(vendor, ca_file=str(certificate[0])) as client:
+        page = client.next_page(a_ticket(), 20)
+
+    assert (page.outcome, page.cause) == (NOT_SENT, Cause.TLS)
+    assert "certificate of the vendor's server was not accepted: certificate has expired" in page.detail
+    assert vendor.asked == []
 
 
 def test_a_login_tells_the_same_about_the_certificate(tls_vendor):

@@ -12,10 +12,21 @@ from etl.clock import SystemClock
 from etl.config import KNOWN_SECRETS, AlertKind
 from etl.ops.notify import Notifier, Policy, Target, message, post, signature
 from etl.store.repositories.alerts import Alert, ClaimedAlert
+from tests.certificates import an_expired_certificate
 from tests.clocks import START
 from tests.databases import rows
 from tests.feeds import a_feed
-from tests.receivers import DRIBBLES, FAILS, HANGS, HANGS_UP, OK, REDIRECTS, Receiver
+from tests.receivers import (
+    DRIBBLES,
+    ENDLESS_HEADER,
+    FAILS,
+    FLOODS,
+    HANGS,
+    HANGS_UP,
+    OK,
+    REDIRECTS,
+    Receiver,
+)
 
 BODY = b'{"text":"gap 17"}'
 ALL = tuple(AlertKind)
@@ -275,9 +286,36 @@ def test_a_certificate_is_verified_and_an_own_authority_may_be_named(tmp_path):
         refused = post(Target(lambda: receiver.url), "i", BODY, START)
         taken = post(Target(lambda: receiver.url, ca_file=str(tmp_path / "ca.pem")), "i", BODY, START)
 
-    assert refused == "the receiver's certificate is not accepted; a private authority belongs into alerts.ca_file"
+    assert refused == (
+        "the receiver's certificate is not accepted (self-signed certificate); a private authority belongs into "
+        "alerts.ca_file"
+    )
     assert taken is None
     assert len(receiver.got) == 1
+
+
+def test_a_certificate_that_is_over_is_not_accepted(tmp_path):
+    certificate, key = an_expired_certificate(tmp_path)
+    both = tmp_path / "both.pem"
+    both.write_text(key.read_text() + certificate.read_text())
+    with Receiver(certificate=str(both)) as receiver:
+        refused = post(Target(lambda: receiver.url, ca_file=str(certificate)), "i", BODY, START)
+
+    assert refused == (
+        "the receiver's certificate is not accepted (certificate has expired); a private authority belongs into "
+        "alerts.ca_file"
+    )
+    assert receiver.got == []
+
+
+@pytest.mark.parametrize("manner", [FLOODS, ENDLESS_HEADER])
+def test_a_receiver_that_answers_without_end_is_not_read_to_the_end(outbox, manner):
+    with Receiver(manner) as receiver:
+        box = outbox(receiver.url, timeout_s=2.0)
+        box.tell("a")
+        box.notifier()
+
+    assert box.states() == [("sent" if manner == FLOODS else "waiting",)]  # of a body nothing is read
 
 
 def test_a_proxy_of_the_environment_is_not_used(monkeypatch):
