@@ -52,11 +52,6 @@ class Transfer(msgspec.Struct, frozen=True):
     at: datetime
     account: str | None = None
 
-    @property
-    def is_known(self) -> bool:
-        """Return whether its status is one of which we know what it means (A17)."""
-        return self.status in STATUSES
-
 
 class TransferAnswer(msgspec.Struct, frozen=True):
     """The transfers of one history. Faults have the asset where it can be read; their account is not told."""

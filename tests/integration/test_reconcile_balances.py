@@ -1,16 +1,22 @@
 """Balances against the sandbox's own: what becomes a break and what does not, in every form of A15 to A18."""
 
 from dataclasses import asdict
+from datetime import timedelta
 from decimal import Decimal
 
+import msgspec
 import pytest
 
+from etl.controls.balances import BalanceControl
+from etl.controls.questions import Order
+from etl.reconcile import reconciled
 from etl.sandbox.variants import Variants
-from tests.databases import rows
+from etl.store.repositories.balances import Adjustment
+from tests.databases import rows, value
 from tests.reconciling import World, sandbox_at_noon
 
 ASSETS = 'balance_assets = ["BTC", "USD", "JPY"]\n'
-NOW = "settled_at_execution = []\n"
+AT_EXECUTION = 'balance_assets = ["USD"]\nsettled_at_execution = ["USD"]\n'
 
 
 @pytest.fixture(scope="module")
@@ -101,3 +107,340 @@ def test_a_wrong_figure_is_one_break_with_the_exact_difference_until_it_is_right
     wrong(world, amount="0.00000003")
     assert result(world) == "agreed"
     assert world.breaks("state, closed_by, reason") == [("cleared", "stp-etl", "both sides agree")]
+
+
+def test_a_deposit_counts_once_it_is_completed_also_when_it_waited_since_before_the_opening(made):
+    world = made()
+    deposit = moved(world, "deposit", "BTC", "3", status="PENDING")
+    opened(world)
+    assert result(world) == "agreed"
+
+    world.control.transfer(deposit, "COMPLETED", org=world.user.org)
+    failed = moved(world, "withdrawal", "BTC", "1", fee="0.1", status="PENDING")
+    assert result(world) == "agreed"
+    world.control.transfer(failed, "FAILED", org=world.user.org)
+    assert result(world) == "agreed"
+    assert figures(world, "asset, deposits, withdrawals")[0] == ("BTC", 3, 0)
+
+
+def test_what_was_completed_before_the_opening_is_in_its_figure(made):
+    world = made()
+    moved(world, "deposit", "USD", "1000.55")
+    moved(world, "withdrawal", "USD", "10", fee="1.25")
+    opened(world)
+
+    assert result(world) == "agreed"
+
+
+def test_a_reversed_transfer_no_longer_counts(world):
+    deposit = moved(world, "deposit", "USD", "77")
+    assert result(world) == "agreed"
+
+    world.control.transfer(deposit, "FAILED", org=world.user.org)
+
+    assert result(world) == "agreed"
+
+
+def test_legs_count_from_their_value_date_on(database, tmp_path):
+    for sandbox, users in sandbox_at_noon(1):
+        world = World(sandbox, next(users), database, tmp_path, feed=ASSETS)
+        opened(world)
+        world.execute(symbol="USD/JPY", tradeType="Spot")
+        assert result(world) == "agreed"
+        assert dict(figures(world, "asset, legs"))["JPY"] == 0
+
+        for days in range(1, 7):
+            world.clock.ahead += timedelta(days=1)
+            sandbox.control.today(advance_s=86400)
+            assert result(world) == "agreed", (days, world.breaks("key, ours, theirs"))
+        assert dict(figures(world, "asset, legs"))["JPY"] != 0
+        world.close()
+        break
+
+
+def test_a_cancelled_trade_is_a_break_until_the_vendors_word_about_it_is_adopted(world):
+    trade = world.execute(symbol="BTC/USD", tradeType="Spot")
+    assert result(world) == "agreed"
+    world.control.cancel(trade)
+
+    assert result(world) == "breaks"
+    world.fills()
+
+    assert result(world) == "agreed"
+    assert {state for (kind, state) in world.breaks("kind, state") if kind == "balance"} == {"cleared"}
+
+
+def test_an_asset_that_settles_at_execution_moves_before_its_value_date(made):
+    world = made(AT_EXECUTION)
+    opened(world)
+    trade = world.execute(symbol="EUR/USD", tradeType="Spot")
+    world.drained()
+    amount = value(
+        world.database, "SELECT sum(term_amount) FROM reporting.trade_leg WHERE trade_id = :trade", trade=trade
+    )
+
+    assert result(world) == "breaks"  # this vendor settles on the value date: the reading is the wrong one, and shows
+    assert world.breaks("difference") == [(-amount,)]
+    wrong(world, "USD", amount=str(amount))
+    assert result(world) == "agreed"
+
+
+def test_a_change_of_what_settles_at_execution_asks_for_a_new_opening(made):
+    world = made('balance_assets = ["USD"]\n')
+    opened(world)
+    changed = reconciled(world.app.settings, world.feed)
+    changed = msgspec.structs.replace(changed, settled_at_execution=("USD",))
+    control = BalanceControl(
+        changed, world.feed.vendor, world.app.open_work, clock=world.clock, drain=world.drained,
+        epoch=lambda: world.feed.lease.epoch, stop=world.app.stop,
+    )  # fmt: skip
+
+    outcome = control.run("ACCOUNT", rules=changed.rules, order=Order())
+
+    assert (outcome.result, "USD: say where it starts" in outcome.detail) == ("no_opening", True)
+
+
+def test_a_trade_that_was_lost_before_the_opening_and_comes_later_counts_once(made):
+    world = made()
+    before = world.clock.now() - timedelta(seconds=2)  # the vendor's Date, which decides, has no fractions
+    stamp = f"{before:%Y-%m-%d %H:%M:%S},000 +0000"
+    lost = world.execute(symbol="BTC/USD", tradeType="Spot", executionTime=stamp)
+    world.control.hide(lost)
+    opened(world)
+    assert result(world) == "agreed"
+
+    world.control.hide(lost, hidden=False)
+    world.drained()
+
+    assert value(world.database, "SELECT count(*) FROM reporting.trade WHERE trade_id = :lost", lost=lost) == 1
+    assert result(world) == "agreed"
+
+
+def test_an_adjustment_moves_our_figure_from_its_instant_on(world):
+    wrong(world, "USD", amount="-12.50")
+    assert result(world) == "breaks"
+
+    def adjust(amount, at):
+        with world.app.open_work() as work:
+            work.balances.adjust(
+                world.feed.feed_id, Adjustment("", "USD", Decimal(amount), at, world.clock.now(), "olga", "bank fee")
+            )
+            work.commit()
+
+    adjust("-12.50", world.clock.now())
+    adjust("99", world.clock.now() - timedelta(days=1))  # the opening has it already
+
+    assert result(world) == "agreed"
+    assert world.breaks("state") == [("cleared",)]
+    assert dict(figures(world, "asset, adjustments"))["USD"] == Decimal("-12.50")
+
+
+def test_a_tolerance_lets_a_difference_pass(made):
+    world = made(rules='[reconciliation.tolerance_units]\n"BALANCE:USD" = 100\n')
+    opened(world)
+    wrong(world, "USD", amount="1.00")
+    inside = result(world)
+    wrong(world, "USD", amount="0.01")
+
+    assert (inside, result(world)) == ("agreed", "breaks")
+
+
+@pytest.mark.parametrize("endpoint", ["balances", "deposits", "withdrawals"])
+def test_law_10_a_question_that_fails_is_never_a_balance(world, endpoint):
+    for fault in ("500", "404", "429", "object", "html", "null", "cut_body", "close_before"):
+        world.control.plan({"fault": fault, "endpoint": endpoint, "user": world.user.name})
+
+        assert result(world) == "query_failed", fault
+        assert world.breaks() == [("query_failed", f"balances ACCOUNT {world.user.org}", "open")]
+
+        assert result(world) == "agreed"
+        assert world.breaks("state, reason") == [("cleared", "the same question was answered")]
+
+
+def test_law_10_a_question_without_an_answer_in_time_is_no_answer(made):
+    world = made(ASSETS + "read_timeout_s = 0.3\n")
+    opened(world)
+    world.control.plan({"fault": "headers_then_silence", "endpoint": "balances", "user": world.user.name})
+
+    assert result(world) == "query_failed"
+
+
+def test_each_form_of_the_vendors_balances_is_read_alike(made):
+    world = made('balance_assets = ["BTC", "USD", "JPY", "WTI"]\n')  # of WTI the vendor's accounts hold nothing
+    opened(world)
+    for variant in (
+        {"balances_numbers": "string"}, {"balances_shape": "object"}, {"balances_name": "balance"},
+        {"balances_zero": "left_out"}, {"assets_precision": "absent"},
+    ):  # fmt: skip
+        world.control.variant(**asdict(Variants()) | variant)
+        moved(world, "deposit", "BTC", "0.12345678")
+        moved(world, "withdrawal", "USD", "0.01", fee="0.02")
+
+        assert result(world) == "agreed", (variant, world.breaks("key, ours, theirs"))
+
+
+def test_an_asset_without_a_minor_unit_is_compared_by_every_digit(made):
+    world = made('balance_assets = ["BTC"]\n')
+    opened(world)
+    world.control.variant(assets_precision="absent")
+    wrong(world, amount="0.0000000000001")
+
+    # the vendor's asset details are kept for a day: until then the digits that it told before count
+    assert result(world) == "agreed"
+    world.clock.ahead += timedelta(hours=25)
+    assert result(world) == "breaks"
+    assert world.breaks("difference") == [(Decimal("0.0000000000001"),)]
+
+
+def test_a_row_that_cannot_be_relied_on_leaves_its_asset_open_and_the_others_compared(world):
+    for error, words in (
+        ({"text": "NaN"}, "NaN"), ({"text": '"NaN"'}, "NaN"), ({"text": "null"}, "None"), ({"text": "1e999"}, "1e999"),
+        ({"omit": "total"}, "total is absent"), ({"twice": True}, "stands 2 times"),
+    ):  # fmt: skip
+        wrong(world, "BTC", **error)
+        wrong(world, "USD", amount="5")
+
+        assert result(world) == "breaks", error
+        kinds = dict(world.breaks("kind, comment"))
+        assert kinds.keys() == {"balance", "query_failed"}
+        assert words in kinds["query_failed"]
+        assert figures(world, "asset, result") == [("BTC", "unconfirmed"), ("JPY", "agreed"), ("USD", "break")]
+
+        wrong(world, clear=True)
+        assert result(world) == "agreed"
+        assert {each for (each,) in world.breaks("state")} == {"cleared"}
+
+
+def test_a_row_without_its_asset_may_be_of_any_asset_that_is_not_named(world):
+    wrong(world, "BTC", omit="asset")
+
+    assert result(world) == "unconfirmed"
+    assert figures(world, "asset, result") == [("BTC", "unconfirmed"), ("JPY", "agreed"), ("USD", "agreed")]
+
+
+def test_a_faulty_row_opens_nothing(made):
+    world = made()
+    wrong(world, "BTC", text="NaN")
+
+    assert result(world, opening=True) == "unconfirmed"
+    assert result(world) == "no_opening"
+
+
+def test_a_transfer_that_lacks_a_field_leaves_its_asset_open(world):
+    moved(world, "withdrawal", "BTC", "1", fee="0.1")
+    for field in ("id", "amount", "fee", "status", "time"):
+        world.control.variant(transfers_omit=field)
+
+        assert result(world) == "unconfirmed", field
+        assert figures(world, "asset, result") == [("BTC", "unconfirmed"), ("JPY", "agreed"), ("USD", "agreed")]
+
+        world.control.variant(transfers_omit="")
+        assert result(world) == "agreed"
+
+    ((kind, state, reopened),) = world.breaks("kind, state, reopened")
+    assert (kind, state, reopened) == ("query_failed", "cleared", 4)
+
+
+def test_a_status_that_nobody_knows_moves_nothing_and_is_told(world):
+    held = moved(world, "deposit", "BTC", "1", status="HELD")
+
+    assert result(world) == "agreed"
+    assert world.breaks("kind, state") == [("query_failed", "open")]
+    assert f"deposit {held} of BTC has status HELD: ignored" in world.breaks("comment")[0][0]
+
+    world.control.transfer(held, "COMPLETED", org=world.user.org)
+    assert result(world) == "agreed"
+    assert world.breaks("kind, state") == [("query_failed", "cleared")]
+
+
+def test_an_answer_that_names_nothing_is_asked_twice_and_told_as_such(world):
+    world.control.variant(balances_shape="empty_array")
+
+    assert result(world) == "breaks"
+    assert {kind for (kind,) in world.breaks("kind")} == {"balance"}
+    words = {each for (each,) in world.breaks("comment")}
+    assert all("named none of the assets, 2 times, while 3 are expected" in each for each in words)
+
+
+def test_an_object_without_rows_is_no_answer(world):
+    world.control.variant(balances_shape="empty_object")
+
+    assert result(world) == "query_failed"
+
+
+def test_an_asset_that_nobody_knows_is_never_said_to_agree(made):
+    world = made('balance_assets = ["BTC", "BTCX"]\n')
+
+    assert result(world, opening=True) == "unconfirmed"
+    assert "nobody knows BTCX" in world.breaks("comment")[0][0]
+
+
+def test_a_trade_done_between_drain_and_question_is_no_break(world):
+    world.control.plan({"fault": "execute", "endpoint": "balances", "user": world.user.name, "times": 3, "count": 20})
+
+    assert result(world) == "agreed"
+    assert world.breaks() == []
+
+
+def test_a_deposit_completed_between_the_two_questions_is_no_break(world):
+    world.before_drain[:] = [lambda: None, lambda: moved(world, "deposit", "BTC", "1")]
+    wrong(world, amount="5")
+
+    assert result(world) == "breaks"
+    assert world.breaks("difference") == [(5,)]
+
+
+def test_near_the_end_of_the_business_day_only_the_timing_is_told(world):
+    wrong(world, amount="5")
+    world.clock.ahead += timedelta(hours=8, minutes=55)  # 16:55 in New York
+
+    assert result(world) == "timing"
+    assert result(world, opening=True) == "timing"
+    assert world.breaks() == []
+
+
+def test_a_known_break_needs_no_second_look_and_the_same_facts_change_nothing(world):
+    wrong(world, amount="5")
+    result(world)
+    result(world)
+
+    assert world.breaks("state, seen") == [("open", 2)]
+    looks = rows(
+        world.database, "SELECT (basis ->> 'looks')::int FROM reporting.reconciliation_run ORDER BY run_id DESC LIMIT 2"
+    )
+    assert looks == [(1,), (2,)]
+    assert value(world.database, "SELECT count(*) FROM reporting.break_event") == 1
+
+
+def test_a_brokers_accounts_are_compared_one_by_one(made):
+    world = made(ASSETS + "broker_balances = true\n")
+    opened(world)
+    org = world.user.org
+    moved(world, "deposit", "BTC", "2", account=f"{org}LE2")
+    world.execute(symbol="BTC/USD", tradeType="Spot")
+    assert {each.result for each in world.balances()} == {"agreed"}, world.breaks("key, ours, theirs")
+
+    wrong(world, amount="-1", account=f"{org}LE1")
+
+    assert [each.result for each in world.balances()] == ["agreed", "breaks"]
+    assert world.breaks("key, difference") == [(f"BROKER {org} {org}/{org}LE1 BTC", -1)]
+    wrong(world, clear=True)
+    assert {each.result for each in world.balances()} == {"agreed"}
+
+
+def test_a_transfer_without_its_account_leaves_the_brokers_accounts_open(made):
+    world = made(ASSETS + "broker_balances = true\n")
+    opened(world)
+    world.control.variant(transfers_omit="account")
+    moved(world, "deposit", "BTC", "2")
+
+    assert [each.result for each in world.balances()] == ["agreed", "unconfirmed"]
+    assert "does not name the account" in world.breaks("comment")[0][0]
+
+
+def test_without_balance_assets_nothing_is_asked(made):
+    world = made("")
+    before = len(world.control.requests())
+
+    assert world.balances() == []
+    assert len(world.control.requests()) == before
