@@ -186,7 +186,7 @@ def test_a_comparison_of_positions_reads_what_is_open_and_not_what_is_settled(bo
         work.reconciling.level_values(book.feed_id, "LE", today, ())
         work.reconciling.past_fixing(book.feed_id, today)
 
-    assert plans.faults(at_most=A_DAY, pages=100) == []
+    assert plans.faults(at_most=A_DAY, pages=20) == []
 
 
 def test_the_orders_that_are_asked_about_are_those_of_the_look_back(book, plans):
