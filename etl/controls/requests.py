@@ -50,6 +50,8 @@ class Requests:
 
     def _begin(self) -> Request | None:
         with self._open_work() as work:
+            if not work.requests.any_wanted(self._feed_id):
+                return None
             work.feeds.hold_fence(self._feed_id, self._epoch())
             request = work.requests.take(
                 self._feed_id, list(self._deeds), epoch=self._epoch(), at=self._clock.now()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from select import select
 from threading import Event, Thread
 
 import psycopg
@@ -12,7 +14,7 @@ from etl.clock import Clock
 from etl.store.database import Database
 from etl.store.repositories.requests import CHANNEL
 
-LOOK_UP_EVERY_S = 0.25  # whether to stop
+LOOK_UP_EVERY_S = 30.0  # whether the connection still stands, as far as the system knows
 AGAIN_AFTER_S = 2.0
 
 
@@ -26,6 +28,7 @@ class Listener:
         self._database, self._clock, self._on_request = database, clock, on_request
         self._ended = Event()
         self._thread = Thread(target=self._run, name="listener", daemon=True)
+        self._waking, self._wake = os.pipe()
 
     def start(self) -> None:
         """Listen from now on."""
@@ -34,7 +37,10 @@ class Listener:
     def stop(self) -> None:
         """Listen no more."""
         self._ended.set()
+        os.write(self._wake, b"x")
         self._thread.join()
+        os.close(self._wake)
+        os.close(self._waking)
 
     def _run(self) -> None:
         while not self._ended.is_set():
@@ -51,6 +57,7 @@ class Listener:
             driver.autocommit = True
             driver.execute(f"LISTEN {CHANNEL}")
             while not self._ended.is_set():
-                for notice in driver.notifies(timeout=LOOK_UP_EVERY_S, stop_after=1):
+                select([driver.fileno(), self._waking], [], [], LOOK_UP_EVERY_S)
+                for notice in driver.notifies(timeout=0):
                     if notice.payload.isdigit():
                         self._on_request(int(notice.payload))

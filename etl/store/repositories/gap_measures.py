@@ -10,6 +10,13 @@ from etl.store.repositories.gap_words import RECOVERED_BY, Gap
 from etl.store.rows.breaks import ReconBreakRow
 from etl.store.rows.poll import UnbookedRow
 
+TO_HEAL = text("""
+SELECT EXISTS (
+    SELECT FROM stp.gap WHERE feed_id = :feed_id AND state IN ('open', 'waiting', 'resending')
+) OR EXISTS (
+    SELECT FROM stp.resend WHERE feed_id = :feed_id AND state IN ('sending', 'accepted', 'ambiguous', 'draining')
+)
+""")
 LAST_STATUS = text("evidence -> -1 ->> 'status' AS status")
 
 
@@ -18,6 +25,10 @@ class GapMeasures:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+
+    def anything_to_heal(self, feed_id: int) -> bool:
+        """Return whether a gap is to be healed, or a resend is under way."""
+        return bool(self._connection.execute(TO_HEAL, {"feed_id": feed_id}).scalar_one())
 
     def recovered_by(self, gap: Gap) -> int:
         """Return how many trades of its days were lost, and came because of its resends."""

@@ -66,6 +66,12 @@ class RequestRepository:
         """Wake the leader when this commits. It takes a lock of the whole cluster: never in a landing commit."""
         self._connection.execute(text("SELECT pg_notify(:channel, :id)"), {"channel": CHANNEL, "id": str(feed_id)})
 
+    def any_wanted(self, feed_id: int) -> bool:
+        """Return whether any request is not over; it writes nothing, unlike the fence, so it may be asked often."""
+        unfinished = RequestRow.state.in_(("requested", "running"))
+        statement = select(RequestRow.id).where(RequestRow.feed_id == feed_id, unfinished)
+        return self._connection.execute(statement.limit(1)).first() is not None
+
     def take(self, feed_id: int, kinds: list[str], *, epoch: int, at: datetime) -> Request | None:
         """Begin the oldest request of these kinds; None where there is none. The caller holds the fence."""
         values = {"feed_id": feed_id, "kinds": kinds, "epoch": epoch, "at": at}
