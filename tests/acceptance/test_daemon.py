@@ -2,6 +2,7 @@
 
 import signal
 import time
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +12,7 @@ from etl.store import schema
 from etl.store.database import Database
 from etl.store.embedded import EmbeddedPostgres
 from tests.acceptance.program import (
+    Daemon,
     Program,
     booked,
     count_handed_out,
@@ -113,6 +115,41 @@ def test_law_1_whatever_sigkill_interrupts_is_booked_or_in_a_poll_in_doubt(play,
     lost = [line for line in sandbox.control.handed_out() if line["trade_id"] not in in_the_book]
     assert {line["request_id"] for line in lost} <= doubtful
     assert len(doubtful) <= 3
+
+
+@pytest.mark.parametrize(
+    "ended_by", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.nightly)], ids=["SIGKILL", "SIGTERM"]
+)
+def test_the_process_that_books_a_backlog_ends_with_the_daemon_and_takes_nothing_with_it(
+    play, program_for, database, ended_by
+):
+    sandbox = play(trades=8000)
+    program = program_for(sandbox, page_size=1000)
+    with program.daemon() as daemon:
+        until(lambda: booking_processes_of(daemon), what="the process", within_s=120)
+        (pid,) = booking_processes_of(daemon)
+        if ended_by is signal.SIGTERM:
+            assert daemon.stop() == 0
+        else:
+            daemon.kill()
+        until(lambda: not Path(f"/proc/{pid}").exists(), what="the process to end")
+    with program.daemon() as again:
+        until(lambda: count_handed_out(sandbox) == 8000, what="the queue to be empty", within_s=120)
+        until(lambda: not status_of(database)["landed_unbooked"], what="the rest", within_s=120)
+        assert again.stop() == 0
+
+    doubtful = {each for (each,) in rows(database, "SELECT request_id FROM stp.poll WHERE outcome = 'in_doubt'")}
+    in_the_book = booked(database)
+    lost = [line for line in sandbox.control.handed_out() if line["trade_id"] not in in_the_book]
+    assert {line["request_id"] for line in lost} <= doubtful
+    assert ended_by is signal.SIGKILL or not doubtful
+
+
+def booking_processes_of(daemon: Daemon) -> list[int]:
+    """Return the processes that the daemon started to book with."""
+    children = Path(f"/proc/{daemon.process.pid}/task").glob("*/children")
+    pids = [int(pid) for each in children for pid in each.read_text().split()]
+    return [pid for pid in pids if b"etl.booking" in Path(f"/proc/{pid}/cmdline").read_bytes()]
 
 
 def test_two_feeds_of_one_settings_file_are_booked_apart(play, tmp_path, database_url, database):
