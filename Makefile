@@ -15,7 +15,7 @@ PIP_COMPILE := $(PLAIN_PIP) CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compil
 	--allow-unsafe --strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench bench-peers audit crash drill simulate soak reader contract lock venv clean
+.PHONY: help demo test lint bench bench-peers audit crash drill simulate corpus soak reader contract lock venv clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -67,6 +67,9 @@ drill: venv ## end the daemon by SIGTERM at random instants, twice in a row, wit
 simulate: venv ## play seeded worlds on virtual time: make simulate RUNS=300 SEED=1; TRACE=1 shows all that happens
 	@$(BIN)/python -m tests.simulation.simulate --runs $(or $(RUNS),300) --seed $(or $(SEED),1) \
 		$(if $(TRACE),--trace) $(if $(BREAK),--break $(BREAK))
+
+corpus: venv ## seeded worlds with known errors; what reconciliation finds of them: make corpus RUNS=300 SEED=1
+	@$(BIN)/python -m tests.simulation.corpus --runs $(or $(RUNS),300) --seed $(or $(SEED),1)
 
 soak: venv ## a day at ten times the usual volume in 29 minutes, everything flat: make soak MINUTES=2 for 100 minutes of it
 	@$(BIN)/python -m tests.simulation.soak --minutes $(or $(MINUTES),29)
