@@ -24,7 +24,8 @@ LIVE_OF_A_FEED = frozenset(
         "page_size", "max_answer_mib",
         "connect_timeout_s", "read_timeout_s", "error_pause_min_s", "error_pause_max_s", "ghost_s", "eligible_after_s",
         "history_days", "resend_days_at_once", "resend_days_unasked", "resend_budget_per_day", "conflicts_before_hold",
-        "own_orgs", "non_deliverable_assets", "ignored_in_comparison", "field_aliases",
+        "own_orgs", "non_deliverable_assets", "balance_assets", "settled_at_execution", "broker_balances",
+        "ignored_in_comparison", "field_aliases",
     }
 )  # fmt: skip
 LIVE: Mapping[str, frozenset[str]] = MappingProxyType(

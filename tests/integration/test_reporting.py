@@ -38,6 +38,11 @@ CONTRACT = {
     "break_event": "feed break_id event_id at deed by note figures run_id reply_id",
     "reconciliation_run": """feed run_id control cause requested_by reason state result started_at as_of ended_at
         trade_day compared agreed breaks rules basis counts cited detail""",
+    "balance": """feed level account asset opening opened_at legs deposits withdrawals fees adjustments ours theirs
+        difference result as_of run_id""",
+    "balance_adjustment": """feed adjustment_id account asset amount effective_at recorded_at recorded_by reason""",
+    "custody_transfer": """feed direction transfer_id account asset amount fee status at first_seen_at changed_at
+        reply_id""",
     "certificate": """feed certificate_id trade_date number state issued_at issued_by supersedes latest reasons basis
         counts sums difference cited trades_sha256 settings_hash software_version sha256 signed_as signed_at""",
     "feed_status": """feed leader epoch last_poll_at last_empty_at last_trade_at landed_unbooked open_gaps

@@ -344,6 +344,53 @@ class TestCustody:
         kept = {row["asset"] for row in client.json("/custody/v2/account/balances")}
         assert kept == {row["asset"] for row in rows} - zero
 
+    def test_a_transfer_may_lack_fields_and_an_answer_about_balances_every_row(self, client):
+        client.control.deposit("BTC", Decimal(1), org=client.user.org)
+        client.control.variant(transfers_omit="status,time", balances_shape="empty_array")
+
+        assert [row.keys() for row in client.json("/custody/v2/deposit/history")] == [
+            {"id", "account", "asset", "amount"}
+        ]
+        assert client.json("/custody/v2/account/balances") == []
+        client.control.variant(balances_shape="empty_object")
+        assert client.json("/custody/v2/account/balances") == {}
+
+    def test_a_balance_may_be_wrong_twice_told_cut_or_no_number(self, client):
+        def told(asset):
+            return client.json("/custody/v2/account/balances", asset=asset)
+
+        right = {asset: told(asset)[0]["total"] for asset in ("BTC", "USD", "JPY", "ETH")}
+        client.control.balance_error("BTC", amount="-0.5", org=client.user.org)
+        client.control.balance_error("USD", twice=True, org=client.user.org)
+        client.control.balance_error("JPY", omit="total", org=client.user.org)
+        client.control.balance_error("ETH", text='"NaN"', org=client.user.org)
+
+        assert [row["total"] for row in told("BTC")] == [right["BTC"] - Decimal("0.5")]
+        assert [row["total"] for row in told("USD")] == [right["USD"]] * 2
+        assert ["total" in row for row in told("JPY")] == [False]
+        assert [row["total"] for row in told("ETH")] == ["NaN"]
+        client.control.balance_error("BTC", clear=True, org=client.user.org)
+        assert [row["total"] for row in told("BTC")] == [right["BTC"]]
+
+    def test_an_error_of_one_account_is_not_in_the_sum_of_all(self, client):
+        account = f"{client.user.org}LE1"
+        before = client.json("/custody/v2/account/balances", asset="BTC")
+        (own,) = [
+            row["total"]
+            for row in client.json("/custody/v2/broker/account/balances", asset="BTC")
+            if row["account"] == account
+        ]
+        client.control.balance_error("BTC", amount="3", account=account, org=client.user.org)
+
+        after = client.json("/custody/v2/broker/account/balances", asset="BTC")
+        assert [row["total"] for row in after if row["account"] == account] == [own + 3]
+        assert client.json("/custody/v2/account/balances", asset="BTC") == before
+
+    def test_assets_may_lack_their_precision(self, client):
+        client.control.variant(assets_precision="absent")
+
+        assert "precision" not in client.json("/custody/v2/asset/assetDetail", asset="JPY")[0]
+
     def test_assets_have_details(self, client):
         rows = {row["asset"]: row for row in client.json("/custody/v2/asset/assetDetail")}
 
