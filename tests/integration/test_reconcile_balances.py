@@ -1,5 +1,6 @@
 """Balances against the sandbox's own: what becomes a break and what does not, in every form of A15 to A18."""
 
+from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import timedelta
 from decimal import Decimal
@@ -123,6 +124,17 @@ def test_a_deposit_counts_once_it_is_completed_also_when_it_waited_since_before_
     assert figures(world, "asset, deposits, withdrawals")[0] == ("BTC", 3, 0)
 
 
+def test_a_trade_done_while_the_opening_is_taken_counts_once(made):
+    world = made()
+    nothing = lambda: None  # noqa: E731
+    world.before_drain[:] = [nothing] * 3 + [lambda: world.execute(symbol="BTC/USD", tradeType="Spot")]
+    opened(world)
+
+    assert result(world) == "agreed"
+    looks = "SELECT (basis ->> 'looks')::int FROM reporting.reconciliation_run ORDER BY run_id LIMIT 1"
+    assert value(world.database, looks) == 4
+
+
 def test_what_was_completed_before_the_opening_is_in_its_figure(made):
     world = made()
     moved(world, "deposit", "USD", "1000.55")
@@ -142,20 +154,21 @@ def test_a_reversed_transfer_no_longer_counts(world):
 
 
 def test_legs_count_from_their_value_date_on(database, tmp_path):
-    for sandbox, users in sandbox_at_noon(1):
+    with contextmanager(sandbox_at_noon)(1) as (sandbox, users):
         world = World(sandbox, next(users), database, tmp_path, feed=ASSETS)
-        opened(world)
-        world.execute(symbol="USD/JPY", tradeType="Spot")
-        assert result(world) == "agreed"
-        assert dict(figures(world, "asset, legs"))["JPY"] == 0
+        try:
+            opened(world)
+            world.execute(symbol="USD/JPY", tradeType="Spot")
+            assert result(world) == "agreed"
+            assert dict(figures(world, "asset, legs"))["JPY"] == 0
 
-        for days in range(1, 7):
-            world.clock.ahead += timedelta(days=1)
-            sandbox.control.today(advance_s=86400)
-            assert result(world) == "agreed", (days, world.breaks("key, ours, theirs"))
-        assert dict(figures(world, "asset, legs"))["JPY"] != 0
-        world.close()
-        break
+            for day in range(1, 7):
+                world.clock.ahead += timedelta(days=1)
+                sandbox.control.today(advance_s=86400)
+                assert result(world) == "agreed", (day, world.breaks("key, ours, theirs"))
+            assert dict(figures(world, "asset, legs"))["JPY"] != 0
+        finally:
+            world.close()
 
 
 def test_a_cancelled_trade_is_a_break_until_the_vendors_word_about_it_is_adopted(world):
