@@ -11,6 +11,8 @@ from pathlib import Path
 import msgspec
 
 from etl.config import FeedSettings, Settings
+from etl.config.secret import password_in
+from etl.config.values import Section
 from etl.errors import OperatorError
 
 MIB = 1024 * 1024
@@ -103,8 +105,20 @@ def open_to_all(path: Path) -> bool:
 
 def holds_secrets(settings: Settings, file: str) -> bool:
     """Return whether a secret stands in the settings file itself."""
-    secrets = ["database.url"] + [f"feeds.{name}.{key}" for name in settings.feeds for key in ("password", "secret")]
-    return any(settings.origins.get(key) == file for key in secrets)
+    return any(settings.origins.get(key) == file for key in _secrets_outside_files(settings))
+
+
+def _secrets_outside_files(settings: Settings) -> Iterator[str]:
+    """Yield the key of each secret that no file of its own holds; a database's address is one by its password."""
+    feeds: dict[str, Section] = {f"feeds.{name}": feed for name, feed in settings.feeds.items()}
+    databases: dict[str, Section] = {"database": settings.database, "publish": settings.publish}
+    for table, section in {**databases, "alerts": settings.alerts, **feeds}.items():
+        for key in ("url", "password", "secret"):
+            secret = getattr(section, key, None)
+            if secret is None or getattr(section, f"{key}_file") is not None:
+                continue
+            if table not in databases or password_in(secret.reveal()):
+                yield f"{table}.{key}"
 
 
 def room(path: Path, what: str) -> Check:

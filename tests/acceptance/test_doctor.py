@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+from etl.cli.checks import holds_secrets
+from etl.config import load
 from tests.acceptance.program import Program, feed_text, settings_text, until
 from tests.databases import change, rows, value
 
@@ -144,3 +146,23 @@ def test_wrong_settings_are_each_a_failed_check(tmp_path):
     assert ended.returncode == 3
     assert {each["check"] for each in json.loads(ended.stdout)} == {"settings"}
     assert len(json.loads(ended.stdout)) > 3
+
+
+@pytest.mark.parametrize(
+    ("text", "holds"),
+    [
+        ('[database]\nurl = ""\n', False),
+        ('[database]\nurl = "postgresql://etl@db.example/book"\n', False),
+        ('[database]\nurl = "postgresql://etl:correct-horse@db.example/book"\n', True),
+        ('[publish]\nurl = "postgresql://etl:correct-horse@db.example/book"\n', True),
+        ('[alerts]\nurl = "https://hooks.example/key"\n', True),
+        ('[feeds.a]\nbase_url = "https://fxi.example"\norg = "o"\nuser = "u"\npassword = "correct-horse"\n', True),
+        ('[feeds.a]\nbase_url = "https://fxi.example"\norg = "o"\nuser = "u"\npassword_file = "{}"\n', False),
+    ],
+)
+def test_settings_hold_a_secret_where_one_stands_in_them(tmp_path, text, holds):
+    secret, file = tmp_path / "password", tmp_path / "stp-etl.toml"
+    secret.write_text("correct-horse")
+    file.write_text(text.replace("{}", str(secret)))
+
+    assert holds_secrets(load(file, {}), str(file)) is holds
