@@ -145,7 +145,13 @@ def keys_of_break(known: KnownBreak) -> set[Key]:
 def known_of(work: UnitOfWork, feed: ReconciledFeed, scope: Scope) -> list[KnownBreak]:
     """Return the unfinished breaks about positions of this level and value."""
     known = work.breaks.known(feed.feed_id, KINDS, states=UNFINISHED)
-    return [each for each in known if (each.level, each.level_value) == (scope.level, scope.value)]
+    return [each for each in known if (each.level, each.level_value) == (scope.level, scope.value) and each.symbol]
+
+
+def told_of_reading(work: UnitOfWork, feed: ReconciledFeed, scope: Scope) -> list[KnownBreak]:
+    """Return the unfinished breaks of this level that tell of another reading, and of no single position."""
+    known = work.breaks.known(feed.feed_id, [BreakKind.POSITION], states=UNFINISHED)
+    return [each for each in known if (each.level, each.level_value) == (scope.level, scope.value) and not each.symbol]
 
 
 def empty_words(seen: Confirmed) -> str:

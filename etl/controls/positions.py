@@ -19,6 +19,7 @@ from etl.controls.confirming import (
     keys_of_break,
     known_of,
     near_cut,
+    told_of_reading,
 )
 from etl.controls.looks import Look, Looker, NotDrained, Scope
 from etl.controls.questions import (
@@ -31,6 +32,7 @@ from etl.controls.questions import (
     note_answer,
     note_failure,
 )
+from etl.controls.reading_check import read_otherwise, said_once
 from etl.domain.reconciliation import (
     Finding,
     Key,
@@ -131,6 +133,9 @@ class PositionControl:
             self._open(work, run, seen)
         elif result in ("agreed", "breaks", "unconfirmed") and not run.opening:
             findings = position_findings(run.scope.level, run.scope.value, seen.differing.values())
+            other = read_otherwise(work, self._feed, run, seen)
+            if other is not None:
+                findings, detail = said_once(run, seen, findings, other), f"another reading fits: {other.reading}"
             changed += self._write(work, run, seen, findings)
         breaks = len(seen.differing) if result == "breaks" else 0
         return Outcome(
@@ -173,6 +178,9 @@ class PositionControl:
             noted = work.breaks.found(self._feed.feed_id, told, at=at, run_id=run.run_id, reply_id=reply_id)
             names.add((each.kind, each.key))
             changed += [noted.id] if noted.change != "same" else []
+        for known in told_of_reading(work, self._feed, run.scope):
+            if (known.kind, known.key) not in names:
+                work.breaks.clear(known, at=at, proof="no other reading fits any more", figures={}, run_id=run.run_id)
         told_otherwise = {key for each in findings for key in keys_of(each)}
         for known in known_of(work, self._feed, run.scope):
             keys = keys_of_break(known)

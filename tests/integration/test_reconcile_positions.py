@@ -230,6 +230,31 @@ def test_over_a_weekend_the_positions_of_monday_are_no_breaks(world, hours):
         world.control.today(now=NOON.isoformat())
 
 
+def test_where_another_reading_clears_most_it_is_said_once_and_goes_when_it_is_right(world):
+    for number in range(24):
+        day = f"2030-08-{5 + number % 5:02d}" if number < 20 else f"2030-08-{12 + number % 4}"
+        symbol = ("EUR/USD", "GBP/USD", "AUD/USD", "USD/CHF", "USD/JPY")[number % 5 if number >= 20 else number // 5]
+        world.execute(symbol=symbol, tradeType="Outright", valueDate=day, dealtAmount=1000 + number)
+    world.drained()
+    agreed = world.results()
+    ours = rows(
+        world.database,
+        "SELECT symbol, value_date::text, -2 * sum(base_amount) FROM reporting.position"
+        " WHERE value_date BETWEEN '2030-08-05' AND '2030-08-16' GROUP BY 1, 2",
+    )
+    for sign in (1, -1):
+        for symbol, day, base in ours:
+            wrong = {"base": sign * base, "level": "ORG", "value": world.user.org}
+            world.control.position_error(symbol, day, **wrong)
+        if sign == 1:
+            found = world.results(), world.breaks("kind, key, state")
+
+    assert agreed == {"agreed"}
+    assert found == ({"breaks"}, [("position", f"ORG {world.user.org} reading A3", "open")])
+    assert "`side` is the counterparty's" in world.breaks("comment")[0][0]
+    assert (world.results(), world.breaks("state")) == ({"agreed"}, [("cleared",)])
+
+
 def test_a_run_at_the_level_of_legal_entities_names_the_entity(world):
     symbol, day = world.a_key()
     entity = value(

@@ -98,7 +98,8 @@ class Play:
         for _ in range(MOST_ROUNDS):
             world.heal()
             self.reconcile()
-            if (after := self._facts()) == before:
+            after, waiting = self._facts(), world.control.state()["planned"]
+            if after == before and not waiting:
                 break
             before = after
         else:

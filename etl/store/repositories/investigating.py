@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection, text
 
+from etl.domain.readings import Alternative
 from etl.domain.reconciliation import Key
 from etl.store.repositories.reconciling import LEVELS
 
@@ -34,6 +35,25 @@ CROSS JOIN LATERAL (
 ) AS party
 WHERE l.feed_id = :feed_id AND l.value_date = :value_date AND v.symbol = :symbol AND v.live AND party.{column} = :value
 GROUP BY 1, 2, 3, 4 ORDER BY max(v.change_seq) DESC
+"""
+# What the trades since the opening would add under each other reading (design §6); the opening stands as it is.
+READ_OTHERWISE = """
+SELECT v.symbol, l.value_date, sum(-l.base_amount * party.sign),
+    sum(CASE WHEN v.dealt_currency = v.base_currency THEN 1 ELSE -1 END * l.base_amount * party.sign),
+    sum(CASE WHEN v.maker THEN -1 ELSE 1 END * l.base_amount * party.sign),
+    sum(CASE WHEN l.leg_no = 2 THEN -1 ELSE 1 END * l.base_amount * party.sign),
+    sum(CASE WHEN l.leg_no = 2 THEN 0 ELSE 1 END * l.base_amount * party.sign)
+FROM stp.trade_leg l
+JOIN stp.trade t USING (feed_id, trade_id, version)
+JOIN stp.trade_version v USING (feed_id, trade_id, version)
+CROSS JOIN LATERAL (
+    SELECT v.organisation, v.legal_entity, CASE WHEN v.our_side <> 'counterparty' THEN v.trader END AS trader, 1 AS sign
+    UNION ALL SELECT v.counterparty, v.counterparty_entity, NULL, -1 WHERE v.internal
+) AS party
+WHERE l.feed_id = :feed_id AND l.value_date = ANY (:days) AND v.symbol = ANY (:symbols) AND v.live
+  AND party.{column} = :value
+  AND t.first_landed_at > (SELECT as_of FROM stp.opening WHERE id = :opening_id)
+GROUP BY 1, 2
 """
 CONFIRMED = text("""
 SELECT id, kind, key, level, level_value, symbol, difference, gap_id, investigation FROM stp.recon_break
@@ -107,6 +127,20 @@ class InvestigationRepository:
         statement = text(TRADES_OF.format(column=LEVELS[level]))
         rows = self._connection.execute(statement, {"feed_id": feed_id, "value": value, **key._asdict()})
         return [KeyTrade(*row) for row in rows]
+
+    def read_otherwise(
+        self, feed_id: int, level: str, value: str, keys: Collection[Key], opening_id: int
+    ) -> dict[Alternative, dict[Key, Decimal]]:
+        """Return what the trades since an opening add to positions under each other reading, base, + received."""
+        asked = {
+            "feed_id": feed_id, "value": value, "days": sorted({key.value_date for key in keys}),
+            "symbols": sorted({key.symbol for key in keys}), "opening_id": opening_id,
+        }  # fmt: skip
+        found: dict[Alternative, dict[Key, Decimal]] = {each: {} for each in Alternative}
+        for symbol, day, *sums in self._connection.execute(text(READ_OTHERWISE.format(column=LEVELS[level])), asked):
+            for reading, added in zip(Alternative, sums, strict=True):
+                found[reading][Key(symbol, day)] = added
+        return found
 
     def last_agreed(self, feed_id: int, level: str, value: str) -> date | None:
         """Return the business day on which all positions of a level agreed last; None where they never did."""
