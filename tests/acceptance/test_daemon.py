@@ -2,6 +2,7 @@
 
 import signal
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -167,6 +168,27 @@ def test_two_feeds_of_one_settings_file_are_booked_apart(play, tmp_path, databas
         ("one", "orgA"),
         ("two", "orgB"),
     ]
+
+
+def test_two_processes_that_lead_a_feed_each_share_one_book(play, tmp_path, database_url, database):
+    users = (User("one", "first", "orgA"), User("two", "second", "orgB"))
+    sandbox = play(trades=300, users=users)
+    with ExitStack() as running:
+        daemons = []
+        for user in users:
+            (folder := tmp_path / user.name).mkdir()
+            settings = settings_text(database_url, feed_text(sandbox.url, user, name=user.name, page_size=10))
+            daemons.append(running.enter_context(Program(folder, settings).daemon()))
+        for user in users:
+            until(lambda user=user: len(booked(database, user.name)) == 300, what=f"feed {user.name}", within_s=60)
+        leaders = rows(database, "SELECT DISTINCT leader FROM reporting.feed_status WHERE state = 'polling'")
+        assert [daemon.stop() for daemon in daemons] == [0, 0]
+
+    assert len(leaders) == 2
+    assert booked(database, "one") | booked(database, "two") == handed_out(sandbox, "one") | handed_out(sandbox, "two")
+    numbers = "SELECT count(DISTINCT change_seq), min(change_seq), max(change_seq) FROM reporting.trade_version"
+    assert rows(database, numbers) == [(600, 1, 600)]
+    assert rows(database, "SELECT FROM stp.poll WHERE outcome = 'in_doubt'") == []
 
 
 def test_one_feed_that_is_refused_does_not_hold_up_the_other(play, tmp_path, database_url, database):

@@ -1,6 +1,7 @@
 """Drain and book against the floor, in one run on one machine: `python -m tests.benchmarks [--trades N] [--rounds N]`.
 
 `--memory N` drains one large backlog and compares its peak memory; `--start` measures the start to the first request.
+The flags of `tests/benchmarks/asked.py` (`--idle`, `--latency`, `--full` …) each measure something else instead.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import sys
 import tempfile
 import time
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 import psycopg
@@ -25,7 +27,8 @@ from etl.sandbox.process import SandboxProcess
 from etl.store import schema
 from etl.store.database import Database
 from etl.store.embedded import EmbeddedPostgres
-from tests.benchmarks.drain import logged_in
+from tests.benchmarks import asked
+from tests.benchmarks.drain import logged_in, variables
 
 ROOT = Path(__file__).resolve().parents[2]
 ORM_TRADES = 5_000  # enough to know the rate of the ORM loop
@@ -118,9 +121,7 @@ def start(server: EmbeddedPostgres, rounds: int) -> str:
         with Database(database).connect() as connection:
             schema.upgrade(connection)
         with SandboxProcess(Options(trades=1)) as sandbox:
-            given = {"DATABASE__URL": database, "FEEDS__MAIN__BASE_URL": sandbox.url, "FEEDS__MAIN__ORG": "pfOrg"}
-            given |= {"FEEDS__MAIN__USER": "apiUser", "FEEDS__MAIN__PASSWORD": "sandbox"}
-            environment = os.environ | {"STP_ETL_CONFIG": os.devnull} | {f"STP_ETL__{n}": v for n, v in given.items()}
+            environment = os.environ | variables(sandbox.url, database, 50)
             began = time.time()
             subprocess.run([sys.executable, "-m", "etl.cli.main", "poll"], env=environment, check=True, cwd=ROOT,
                            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
@@ -141,6 +142,7 @@ def main() -> None:
     options.add_argument("--pages", type=int, nargs="*", default=[50, 1000])
     options.add_argument("--memory", type=int, default=0, metavar="TRADES")
     options.add_argument("--start", action="store_true")
+    asked.add_to(options)
     given = options.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="stp-bench-"))
     folder.chmod(0o755)
@@ -151,6 +153,14 @@ def main() -> None:
         f"| {' | '.join(COLUMNS)} |",
         "|" + "---|" * len(COLUMNS),
     ]
+    if asked.any_of(given):
+        with EmbeddedPostgres(folder / "pg", settings=asked.SERVER) as server:
+            lines = asked.measured(
+                given, server, new=partial(fresh_database, server), drain=partial(drain, server),
+                resend=resend_everything,
+            )  # fmt: skip
+        sys.stdout.write("\n".join(lines) + "\n")
+        return
     with EmbeddedPostgres(folder / "pg") as server:
         lines += [measure(server, page, given.trades, given.rounds) for page in given.pages]
         if given.start:

@@ -17,7 +17,7 @@ from etl.store.database import Database
 from etl.store.embedded import EmbeddedPostgres
 from tests.acceptance.program import Daemon, Program, feed_text, settings_text, until
 from tests.benchmarks.drain import cpu_of
-from tests.benchmarks.report import Figure, percentile
+from tests.benchmarks.report import WAITS, Figure, percentile
 
 SETTLES_S, SLACK_S = 20.0, 1.0
 HOUR_S = 3600.0
@@ -88,7 +88,9 @@ def latency(url: str, rate: float, seconds: float, poll_interval_s: float) -> Fi
     half, most = percentile(waited, 0.5), percentile(waited, 0.99)
     measured = f"p50 {half:.2f} s, p99 {most:.2f} s, max {max(waited):.2f} s ({len(waited):,} trades)"
     aim = poll_interval_s + SLACK_S
-    return Figure(name, measured, f"a poll each {poll_interval_s:g} s", f"p99 ≤ {aim:g} s", most <= aim)
+    label = f"{rate:g} trades/s, a poll each {poll_interval_s:g} s"
+    drawn = ((WAITS, f"{label}: p50", half), (WAITS, f"{label}: p99", most))
+    return Figure(name, measured, f"a poll each {poll_interval_s:g} s", f"p99 ≤ {aim:g} s", most <= aim, drawn)
 
 
 def seen_after(url: str, seconds: float) -> list[float]:

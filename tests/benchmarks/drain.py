@@ -21,16 +21,17 @@ import requests
 
 from etl.app import App
 from etl.clock import SystemClock
-from etl.config import Settings, load
+from etl.config import load
 from etl.store import schema
 from etl.store.database import Database
 from tests.benchmarks.orm import OrmLoop
+from tests.benchmarks.peer_queue import pages
 
 PASSWORD = "sandbox"
 
 
-def settings_for(url: str, database: str, page: int) -> Settings:
-    """Return settings as a user would have them, all but the page size at their defaults."""
+def variables(url: str, database: str, page: int, **more: str) -> dict[str, str]:
+    """Return settings as a user would have them, all but the page size at their defaults, as environment."""
     given = {
         "DATABASE__URL": database,
         "FEEDS__MAIN__BASE_URL": url,
@@ -38,8 +39,8 @@ def settings_for(url: str, database: str, page: int) -> Settings:
         "FEEDS__MAIN__USER": "apiUser",
         "FEEDS__MAIN__PASSWORD": PASSWORD,
         "FEEDS__MAIN__PAGE_SIZE": str(page),
-    }
-    return load(None, {"STP_ETL_CONFIG": os.devnull} | {f"STP_ETL__{name}": value for name, value in given.items()})
+    } | more
+    return {"STP_ETL_CONFIG": os.devnull} | {f"STP_ETL__{name}": value for name, value in given.items()}
 
 
 def logged_in(url: str) -> dict[str, str]:
@@ -50,7 +51,7 @@ def logged_in(url: str) -> dict[str, str]:
 
 def ours(url: str, database: str, page: int) -> tuple[Callable[[], int], Callable[[], None]]:
     """Drain and book with the program itself."""
-    app = App(settings_for(url, database, page), SystemClock())
+    app = App(load(None, variables(url, database, page)), SystemClock())
     feed = app.feed()
     feed.lead()
     feed.vendor.ensure_session()
@@ -87,13 +88,10 @@ def floor(url: str, database: str, page: int) -> tuple[Callable[[], int], Callab
 def orm(url: str, database: str, page: int) -> tuple[Callable[[], int], Callable[[], None]]:
     """GET a page, add its trades and legs one object after the other, COMMIT: the loop that is written first."""
     loop = OrmLoop(database)
-    headers = logged_in(url)
 
     def work() -> int:
         trades = 0
-        while elements := requests.get(
-            f"{url}/v2/trades/stp/messages?maxCount={page}", headers=headers, timeout=30
-        ).json(parse_float=Decimal):
+        for elements in pages(url, page, parse_float=Decimal):
             loop.book(elements)
             trades += len(elements)
         return trades

@@ -22,7 +22,7 @@ SELECT :feed_id, 'FXI' || (9000000000 + n), 1, n,
     'BrokerOrgLE' || n % 90, 'API/REST/ESP', jsonb_build_object('coverRate', '1.08' || n % 1000), '{}', '{}'
 FROM generate_series(1, CAST(:count AS bigint)) AS n
 CROSS JOIN LATERAL (
-    SELECT TIMESTAMPTZ '2026-01-01 12:00Z' + ((n - 1) * 250 / :count)::integer * interval '1 day'
+    SELECT TIMESTAMPTZ '2026-01-01 12:00Z' + ((n - 1) * :days / :count)::integer * interval '1 day'
 ) AS d (landed_at)
 """,
     """
@@ -66,14 +66,14 @@ FROM stp.answer CROSS JOIN (VALUES (0, 'page', :page), (1, 'empty', 0)) AS e (la
 )
 
 
-def fill(database: Database, count: int, *, page: int = 0) -> Feed:
-    """Put `count` trades of one leg into the empty book, spread over 250 trade dates; return their feed.
+def fill(database: Database, count: int, *, page: int = 0, days: int = 250, name: str = "main") -> Feed:
+    """Put `count` trades of one leg into the empty book, spread over so many trade dates; return their feed.
 
     With `page` also the polls, answers and messages that brought them, so many trades at a time.
     """
-    feed = a_feed(work_on(database))
+    feed = a_feed(work_on(database), name)
     for statement in (*FILL, *(LEDGER if page else ())):
-        names = {"feed_id": feed.feed_id, "count": count, "page": page}
+        names = {"feed_id": feed.feed_id, "count": count, "page": page, "days": days}
         change(database, statement, **{name: each for name, each in names.items() if f":{name}" in statement})
     with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.exec_driver_sql("VACUUM ANALYZE")

@@ -1,13 +1,19 @@
-"""A peer for the benchmark: a plain SQLAlchemy ORM loop, row by row; no landing, checks, versions or positions."""
+"""A peer: a plain SQLAlchemy ORM loop, row by row; no landing, checks, versions or positions.
+
+As a program of its own: `python -m tests.benchmarks.orm URL DATABASE PAGE`.
+"""
 
 from __future__ import annotations
 
+import sys
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
 from sqlalchemy import ForeignKey, create_engine, make_url
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+
+from tests.benchmarks.peer_queue import pages
 
 
 class Base(DeclarativeBase):
@@ -103,3 +109,16 @@ def _legs(element: dict[str, Any]) -> list[LegRow]:
         )
         if f"{prefix}alueDate" in element
     ]
+
+
+def main() -> None:
+    """Book page after page until the queue is empty."""
+    url, database, page = sys.argv[1:]
+    loop = OrmLoop(database)
+    for each in pages(url, int(page), parse_float=Decimal):
+        loop.book(each)
+    loop.close()
+
+
+if __name__ == "__main__":
+    main()

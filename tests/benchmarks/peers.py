@@ -29,6 +29,7 @@ from etl.sandbox.process import SandboxProcess
 from etl.store import schema
 from etl.store.database import Database
 from etl.store.embedded import EmbeddedPostgres
+from tests.benchmarks.drain import variables
 
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).parent
@@ -45,7 +46,7 @@ HELD = {
     DLT_BULK: "SELECT trade_id FROM peer.trade",
     DLT_PAGE: "SELECT trade_id FROM peer.trade",
     SINGER: 'SELECT "tradeId" FROM peer.trade',
-    ORM: "SELECT id FROM trade",
+    ORM: "SELECT trade_id FROM orm_trade",
 }
 
 
@@ -87,7 +88,7 @@ class Bench:
                     os.environ
                 )
             case "ORM loop":
-                return [sys.executable, str(HERE / "peer_orm.py"), url, database, str(page)], dict(os.environ)
+                return [sys.executable, "-m", "tests.benchmarks.orm", url, database, str(page)], dict(os.environ)
             case _:
                 return [sys.executable, "-m", "etl.cli.main", "poll"], environment(url, database, page)
 
@@ -138,13 +139,10 @@ class Bench:
 
 def environment(url: str, database: str, page: int) -> dict[str, str]:
     """Return the settings of the program, as environment; the waits of the ghost are short, as in the tests."""
-    given = {
-        "DATABASE__URL": database, "FEEDS__MAIN__BASE_URL": url, "FEEDS__MAIN__ORG": "pfOrg",
-        "FEEDS__MAIN__USER": "apiUser", "FEEDS__MAIN__PASSWORD": "sandbox", "FEEDS__MAIN__PAGE_SIZE": str(page),
-        "FEEDS__MAIN__GHOST_S": "2", "FEEDS__MAIN__ELIGIBLE_AFTER_S": "0.3", "FEEDS__MAIN__POLL_INTERVAL_S": "0.2",
-        "OPS__LISTEN": "127.0.0.1:0",
-    }  # fmt: skip
-    return os.environ | {"STP_ETL_CONFIG": os.devnull} | {f"STP_ETL__{name}": value for name, value in given.items()}
+    return os.environ | variables(
+        url, database, page, FEEDS__MAIN__GHOST_S="2", FEEDS__MAIN__ELIGIBLE_AFTER_S="0.3",
+        FEEDS__MAIN__POLL_INTERVAL_S="0.2", OPS__LISTEN="127.0.0.1:0",
+    )  # fmt: skip
 
 
 def heal(sandbox: SandboxProcess, database: str, page: int) -> None:

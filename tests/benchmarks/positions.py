@@ -50,9 +50,9 @@ class PreparedVendor:
         return VendorReply(200, self.body, {"content-type": "application/json"}, f"{level} {value}", None)
 
 
-def prepared(database: Database, keys: int, trades: int) -> PositionControl:
+def prepared(database: Database, keys: int, trades: int, *, days: int = 250) -> PositionControl:
     """Fill the book and return the control of its feed, with a vendor that agrees."""
-    fill(database, trades)
+    fill(database, trades, days=days)
     ((feed_id, name),) = rows(database, "SELECT id, name FROM stp.feed")
     first = trade_day(datetime.now(UTC)) + timedelta(days=1)
     change(database, KEYS, feed_id=feed_id, keys=keys, count=trades, first=first.isoformat())

@@ -19,6 +19,7 @@ from etl.controls.verify import Verifier
 from etl.store.database import Database
 from etl.store.day_sums import LEGS, VERSIONS, driver_of
 from tests.benchmarks.filled import fill
+from tests.benchmarks.report import RATES, Figure, table
 from tests.databases import EMPTY, Server, change, embedded, migrated
 
 SETTINGS = "-c shared_buffers=128MB -c max_wal_size=4GB -c max_connections=60 -c jit=off -c log_min_messages=fatal"
@@ -62,22 +63,36 @@ def round_of(server: Server, source: Database) -> dict[str, float]:
     return took
 
 
+def medians(trades: int, rounds: int) -> dict[str, float]:
+    """Return the median of the seconds of each way."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
+    with embedded(settings=SETTINGS) as own, migrated(own.url) as server, server.database() as url:
+        source = Database(url, statement_timeout_s=3600)
+        fill(source, trades)
+        runs = [round_of(server, source) for _ in range(rounds)]
+        source.close()
+    return {way: statistics.median(each[way] for each in runs) for way in runs[0]}
+
+
+def figures(trades: int, rounds: int) -> list[Figure]:
+    """Measure, and hold each way against the plain COPY."""
+    took = medians(trades, rounds)
+    copied = took.pop("plain COPY")
+    return [
+        Figure(f"{way} of {trades / 1e6:g} million trades", f"{seconds:.1f} s, {trades / seconds:,.0f} trades/s",
+               f"plain COPY: {copied:.1f} s", "≥ 0.5 of COPY", copied / seconds >= 0.5,
+               ((RATES, way, trades / seconds), (RATES, "plain COPY", trades / copied)))
+        for way, seconds in took.items()
+    ]  # fmt: skip
+
+
 def main() -> None:
     """Measure, and print the median of each."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.publish", description=__doc__)
     parser.add_argument("--trades", type=int, default=1_000_000)
     parser.add_argument("--rounds", type=int, default=5)
     given = parser.parse_args()
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
-    with embedded(settings=SETTINGS) as own, migrated(own.url) as server, server.database() as url:
-        source = Database(url, statement_timeout_s=3600)
-        fill(source, given.trades)
-        rounds = [round_of(server, source) for _ in range(given.rounds)]
-        source.close()
-    print(f"{given.trades:,} trades of one leg, medians of {given.rounds}")
-    for way in rounds[0]:
-        took = statistics.median(each[way] for each in rounds)
-        print(f"{way:18} {took:7.1f} s {given.trades / took:12,.0f} trades/s")
+    print("\n".join(table(figures(given.trades, given.rounds))))
 
 
 if __name__ == "__main__":

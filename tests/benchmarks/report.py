@@ -9,22 +9,25 @@ from pathlib import Path
 from typing import NamedTuple
 
 HEAD = ("what", "measured", "against", "aim", "met")
+RATES, WAITS = "trades a second", "seconds from execution until a reader sees the trade"
+"""The charts of the plot."""
 
 
 class Figure(NamedTuple):
-    """One measured figure. `met` is None where there is no aim."""
+    """One measured figure. `met` is None where there is no aim; `drawn`: chart, label and value for the plot."""
 
     what: str
     measured: str
     against: str = ""
     aim: str = ""
     met: bool | None = None
+    drawn: tuple[tuple[str, str, float], ...] = ()
 
 
 def table(figures: Iterable[Figure]) -> list[str]:
     """Return the lines of the table."""
     said = {True: "yes", False: "**no**", None: ""}
-    lines = [HEAD, ("---",) * len(HEAD), *((*each[:-1], said[each.met]) for each in figures)]
+    lines = [HEAD, ("---",) * len(HEAD), *((*each[:4], said[each.met]) for each in figures)]
     return [f"| {' | '.join(line)} |" for line in lines]
 
 

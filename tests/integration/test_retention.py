@@ -61,6 +61,21 @@ def test_an_old_month_is_detached_first_and_dropped_later(desk, months, stp_etl)
     assert "was retired" in stp_etl("messages", "show", str(number)).err
 
 
+def test_a_reader_that_has_fallen_behind_retention_misses_no_change(desk, months, stp_etl):
+    stp_etl.configure(KEPT + "detached_days = 0\n")
+    desk.land(a_raw_message(), a_raw_message(tradeId="FXI2"), at=OLD)
+    desk.land(a_raw_message(tradeId="FXI2", note="changed"), at=OLD)
+    behind = "SELECT change_seq, to_jsonb(v)::text FROM reporting.trade_version v WHERE change_seq > 1 ORDER BY 1"
+    before = rows(desk.database, behind)
+
+    for _ in range(2):
+        retained(stp_etl)
+
+    assert tables(desk.database) == set()
+    assert [change for change, _ in before] == [2, 3]
+    assert rows(desk.database, behind) == before
+
+
 def test_what_went_is_in_the_audit(desk, months, stp_etl):
     stp_etl.configure(KEPT)
 
