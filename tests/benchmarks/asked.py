@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import logging
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+
+import structlog
 
 from etl.store.embedded import EmbeddedPostgres
 from tests.benchmarks import daemon, plot, publish, scale
@@ -41,6 +44,7 @@ def measured(
     resend: Callable[[str], None],
 ) -> list[str]:  # fmt: skip
     """Measure what is asked for; return a table, kept and drawn where that is asked for too."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     here = machine()
     figures = list(_figures(given, server, new=new, drain=drain, resend=resend))
     if given.keep is not None:
