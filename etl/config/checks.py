@@ -131,6 +131,12 @@ def faults_of_feed(path: KeyPath, feed: Table) -> Iterator[Fault]:
         given = feed.get(key)
         if isinstance(given, str) and given and (why := fault_of_file(Path(given))):
             yield Fault((*path, key), why, shown((key,), given))
+    early, compared = feed.get("settled_at_execution", []), feed.get("balance_assets", [])
+    if isinstance(early, list) and isinstance(compared, list):
+        for number, asset in enumerate(early):
+            if asset not in compared:
+                rule = "must be one of balance_assets: no other asset's balance is compared"
+                yield Fault((*path, f"settled_at_execution[{number}]"), rule, shown((), asset))
 
 
 def faults_of_deadline(raw: Raw, path: KeyPath, feed: Table) -> Iterator[Fault]:

@@ -118,6 +118,30 @@ def test_a_poll_whose_outcome_nobody_knows_stands_in_the_way(book, stp_etl):
         assert certified(stp_etl, 0)["reasons"] == []
 
 
+def test_balances_count_where_the_settings_name_assets(book, stp_etl):
+    def compared(result, breaks, at):
+        with book.open_work() as work:
+            run = work.reconciling.begin(
+                book.feed.feed_id, "balances", at=at, cause="daily", by="stp-etl", reason=None, trade_day=at.date(),
+                rules={},
+            )  # fmt: skip
+            work.reconciling.end(run, state="done", result=result, as_of=at, breaks=breaks)
+            work.commit()
+
+    stp_etl.configure('balance_assets = ["USD"]\n' + ONLY_THE_QUEUE)
+    change(book.database, SWEPT)
+    (reason,) = certified(stp_etl, 3)["reasons"]
+    assert (reason["reason"], reason["command"]) == ("balances", "stp-etl reconcile balances")
+
+    compared("agreed", 0, datetime(2024, 3, 13, 20, 59, tzinfo=UTC))  # before the close
+    compared("no_opening", 0, datetime(2024, 3, 13, 21, 15, tzinfo=UTC))
+    assert "ended as no_opening" in certified(stp_etl, 3)["reasons"][0]["detail"]
+
+    compared("agreed", 0, datetime(2024, 3, 13, 22, 15, tzinfo=UTC))
+    found = certified(stp_etl, 0)
+    assert (found["state"], found["basis"]["controls"]["balances"]["result"]) == ("COMPLETE", "agreed")
+
+
 def test_a_later_certificate_supersedes_the_one_before_and_tells_the_difference(book, stp_etl):
     first = certified(stp_etl, 3)
     change(book.database, SWEPT)

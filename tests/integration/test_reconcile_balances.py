@@ -144,6 +144,7 @@ def test_what_was_completed_before_the_opening_is_in_its_figure(made):
     assert result(world) == "agreed"
 
 
+@pytest.mark.nightly
 def test_a_reversed_transfer_no_longer_counts(world):
     deposit = moved(world, "deposit", "USD", "77")
     assert result(world) == "agreed"
@@ -248,6 +249,7 @@ def test_an_adjustment_moves_our_figure_from_its_instant_on(world):
     assert dict(figures(world, "asset, adjustments"))["USD"] == Decimal("-12.50")
 
 
+@pytest.mark.nightly
 def test_a_tolerance_lets_a_difference_pass(made):
     world = made(rules='[reconciliation.tolerance_units]\n"BALANCE:USD" = 100\n')
     opened(world)
@@ -258,7 +260,12 @@ def test_a_tolerance_lets_a_difference_pass(made):
     assert (inside, result(world)) == ("agreed", "breaks")
 
 
-@pytest.mark.parametrize("endpoint", ["balances", "deposits", "withdrawals"])
+NIGHTLY = pytest.mark.nightly
+
+
+@pytest.mark.parametrize(
+    "endpoint", ["balances", *(pytest.param(each, marks=NIGHTLY) for each in ("deposits", "withdrawals"))]
+)
 def test_law_10_a_question_that_fails_is_never_a_balance(world, endpoint):
     for fault in ("500", "404", "429", "object", "html", "null", "cut_body", "close_before"):
         world.control.plan({"fault": fault, "endpoint": endpoint, "user": world.user.name})
@@ -270,6 +277,7 @@ def test_law_10_a_question_that_fails_is_never_a_balance(world, endpoint):
         assert world.breaks("state, reason") == [("cleared", "the same question was answered")]
 
 
+@pytest.mark.nightly
 def test_law_10_a_question_without_an_answer_in_time_is_no_answer(made):
     world = made(ASSETS + "read_timeout_s = 0.3\n")
     opened(world)
@@ -292,6 +300,7 @@ def test_each_form_of_the_vendors_balances_is_read_alike(made):
         assert result(world) == "agreed", (variant, world.breaks("key, ours, theirs"))
 
 
+@pytest.mark.nightly
 def test_an_asset_without_a_minor_unit_is_compared_by_every_digit(made):
     world = made('balance_assets = ["BTC"]\n')
     opened(world)
@@ -339,6 +348,7 @@ def test_a_faulty_row_opens_nothing(made):
     assert result(world) == "no_opening"
 
 
+@pytest.mark.nightly
 def test_a_transfer_that_lacks_a_field_leaves_its_asset_open(world):
     moved(world, "withdrawal", "BTC", "1", fee="0.1")
     for field in ("id", "amount", "fee", "status", "time"):
@@ -441,6 +451,7 @@ def test_a_brokers_accounts_are_compared_one_by_one(made):
     assert {each.result for each in world.balances()} == {"agreed"}
 
 
+@pytest.mark.nightly
 def test_a_transfer_without_its_account_leaves_the_brokers_accounts_open(made):
     world = made(ASSETS + "broker_balances = true\n")
     opened(world)

@@ -129,6 +129,16 @@ def test_an_empty_variable_takes_back_what_the_file_says():
     assert found.feed(None).proxy is None
 
 
+def test_only_a_compared_asset_can_settle_at_execution():
+    compared = 'balance_assets = ["BTC", "USD"]\nsettled_at_execution = ["BTC"]'
+
+    assert settings(FEED + compared).feed(None).settled_at_execution == ("BTC",)
+    assert faults(FEED + compared.replace('["BTC"]', '["BTC", "ETH"]')) == (
+        'feeds.main.settled_at_execution[1] = "ETH": '
+        "must be one of balance_assets: no other asset's balance is compared",
+    )
+
+
 def test_a_secret_of_the_environment_replaces_the_file_of_the_settings():
     text = FEED.replace('password = "correct horse"', 'password_file = "/nowhere/password"')
 
