@@ -240,3 +240,34 @@ def test_the_image_is_pinned_and_runs_without_rights():
         for source in sources.split():
             assert (ROOT / source).exists(), source
             assert f"!{source}" in (ROOT / ".dockerignore").read_text().splitlines()
+
+
+INSTRUCTIONS = {"ARG", "FROM", "ENV", "WORKDIR", "COPY", "RUN", "USER", "EXPOSE", "ENTRYPOINT", "CMD"}
+
+
+def instructions() -> list[tuple[str, str]]:
+    """Return the instructions of the image in their order, each in one line."""
+    text = (DEPLOY / "Dockerfile").read_text()
+    lines = re.sub(r"\\\n\s*", "", re.sub(r"(?m)^#.*\n", "", text)).splitlines()
+    return [(words[0], words[1]) for line in lines if len(words := line.strip().split(" ", 1)) == 2]
+
+
+def test_the_image_is_made_of_known_instructions_and_of_stages_that_exist():
+    found = instructions()
+    stages = {name for kind, rest in found if kind == "FROM" for name in re.findall(r" AS (\w+)$", rest)}
+    copied = {name for kind, rest in found if kind == "COPY" for name in re.findall(r"--from=(\w+)", rest)}
+
+    assert {kind for kind, _ in found} == INSTRUCTIONS
+    assert found[0][0] == "ARG"
+    assert copied == stages == {"build"}
+    for kind, rest in found:
+        if kind == "RUN":  # what a shell cannot parse would fail only where the image is built
+            assert subprocess.run(["sh", "-n", "-c", rest], capture_output=True).returncode == 0, rest
+        if kind in ("ENTRYPOINT", "CMD"):
+            assert all(isinstance(word, str) for word in yaml.safe_load(rest)), rest
+
+
+def test_what_the_image_starts_is_a_command_of_the_program():
+    words = [word for kind, rest in instructions() if kind in ("ENTRYPOINT", "CMD") for word in yaml.safe_load(rest)]
+
+    assert words == ["stp-etl", "run"]

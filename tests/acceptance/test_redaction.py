@@ -15,6 +15,7 @@ from etl.store.database import Database
 from tests.acceptance.program import Daemon, Program, feed_text, settings_text, until
 from tests.contract.scripted_vendor import QUEUE, ScriptedVendor, answer, logged_in
 from tests.databases import rows
+from tests.receivers import FAILS, Receiver
 
 LOGIN = "/v2/sso/login"
 SECRETS = {
@@ -26,6 +27,8 @@ SECRETS = {
     "a session token": "planted-token-b64",
     "a session token in a cookie": "planted-cookie-902",
     "credentials in a URL of the vendor": "planted-in-url-4c8",
+    "the key in the address of the webhook": "planted-hook-5c3",
+    "the secret that signs alerts": "planted-signs-a61",
 }
 FORMS = {
     name: {secret, quote(secret), quote(secret, safe=""), json.dumps(secret)[1:-1], secret.replace('"', '\\"')}
@@ -42,7 +45,9 @@ ECHO = json.dumps(
 COOKIE = f"Set-Cookie: SSO_TOKEN={SECRETS['a session token in a cookie']}; Path=/"
 
 
-def planted(folder: Path, vendor: ScriptedVendor, database_url: str) -> tuple[Program, dict[str, str]]:
+def planted(
+    folder: Path, vendor: ScriptedVendor, receiver: Receiver, database_url: str
+) -> tuple[Program, dict[str, str]]:
     """Return the program with a secret in each place, and the variables of its environment."""
     kept = {}
     for name in ("a password in a file", "an HMAC secret in a file"):
@@ -59,7 +64,9 @@ def planted(folder: Path, vendor: ScriptedVendor, database_url: str) -> tuple[Pr
             secret_file=str(kept["an HMAC secret in a file"]),
         ),
     ]  # fmt: skip
-    text = settings_text(url.render_as_string(hide_password=False), *feeds, ops='log_level = "debug"')
+    hook = receiver.url.replace("hook-key-1234", SECRETS["the key in the address of the webhook"])
+    alerts = f'[alerts]\nurl = "{hook}"\nsecret = "{SECRETS["the secret that signs alerts"]}"\n'
+    text = settings_text(url.render_as_string(hide_password=False), *feeds, alerts, ops='log_level = "debug"')
     return Program(folder, text), {"STP_ETL__FEEDS__ENV__PASSWORD": SECRETS["a password in the environment"]}
 
 
@@ -86,7 +93,8 @@ def shown(program: Program, daemon: Daemon, database: Database) -> Iterator[tupl
     numbers = [str(number) for (number,) in rows(database, "SELECT id FROM stp.incident ORDER BY id LIMIT 3")]
     for words in (
         ["status"], ["config", "show"], ["config", "check"], ["incidents", "list", "--format", "json"],
-        ["gaps", "list"], ["resends", "list"], ["audit", "list"], ["--debug", "poll", "--feed", "inline"],
+        ["gaps", "list"], ["resends", "list"], ["alerts", "list"], ["alerts", "test"],
+        ["audit", "list"], ["--debug", "poll", "--feed", "inline"],
         *(["incidents", "show", number] for number in numbers),
     ):  # fmt: skip
         ended = program.call(*words)
@@ -103,13 +111,14 @@ def page_text(url: str) -> str:
 
 @pytest.mark.timeout(300)  # a dozen commands, each a process
 def test_no_secret_leaves_the_process_by_any_way(tmp_path, database_url, database):
-    with ScriptedVendor() as vendor:
+    with ScriptedVendor() as vendor, Receiver(FAILS) as receiver:
         hostile(vendor)
-        program, variables = planted(tmp_path, vendor, database_url)
+        program, variables = planted(tmp_path, vendor, receiver, database_url)
         with program.daemon(**variables) as daemon:
             daemon.started()
             until(lambda: len(vendor.asked_for(QUEUE)) > 14, what="the hostile answers", within_s=60)
             until(lambda: rows(database, "SELECT FROM stp.incident"), what="an incident")
+            until(lambda: daemon.events("alert.not_sent"), what="an alert", within_s=60)
             until(lambda: daemon.events("poll.in_doubt") and daemon.events("job.refused"), what="trouble in the log")
             program.file.write_text(
                 program.file.read_text().replace(
@@ -119,6 +128,7 @@ def test_no_secret_leaves_the_process_by_any_way(tmp_path, database_url, databas
             read = dict(shown(program, daemon, database))
             assert daemon.stop() == 0
             read["the log"] = daemon.said
+            read["what the receiver of alerts got"] = repr([(headers, body) for _, headers, body in receiver.got])
 
     found = [
         f"{name} stands in {where}: …{text[max(0, text.index(form) - 80) : text.index(form) + 40]}…"
@@ -131,6 +141,8 @@ def test_no_secret_leaves_the_process_by_any_way(tmp_path, database_url, databas
     assert re.search(r"\*{8}", read["table incident"])  # something was there to be masked
     assert "[hidden]" in read["table incident"]
     assert "stp_etl_polls_total" in read["metrics"]
+    assert receiver.got
+    assert all(SECRETS["the key in the address of the webhook"] in path for path, _, _ in receiver.got)
     assert any(where.startswith("stp-etl incidents show") for where in read)
 
 

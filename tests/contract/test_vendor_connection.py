@@ -164,6 +164,22 @@ def test_a_certificate_for_another_host_is_refused(tls_vendor, certificate):
     assert tls_vendor.asked == []
 
 
+@pytest.mark.parametrize("shown", [True, False])
+def test_a_client_certificate_is_shown_where_the_vendor_asks_for_one(certificate, server_context, shown):
+    server_context.verify_mode = ssl.CERT_REQUIRED
+    server_context.load_verify_locations(str(certificate[0]))
+    files = (str(certificate[0]), str(certificate[1]))
+    with (
+        ScriptedVendor(tls=server_context) as vendor,
+        with_session(vendor, ca_file=files[0], client_cert=files if shown else None) as client,
+    ):
+        vendor.will(answer())
+        page = client.next_page(a_ticket(), 20)
+
+    assert (page.outcome is PollOutcome.PAGE) is shown
+    assert bool(vendor.asked) is shown
+
+
 def test_tls_below_1_2_is_not_agreed_to(tls_vendor, certificate, server_context):
     server_context.set_ciphers("ALL:@SECLEVEL=0")
     server_context.options &= ~(ssl.OP_NO_TLSv1 | ssl.OP_NO_TLSv1_1)
