@@ -58,6 +58,9 @@ ghost_s = 0.2
 eligible_after_s = 0
 resend_days_at_once = 31
 
+[booking]
+own_process = false  # it would not know the time of the demo
+
 [reconciliation]
 confirm_after_s = 0.2
 call_spacing_s = 0

@@ -112,6 +112,30 @@ def test_a_trade_never_handed_out_is_found_by_its_order_and_healed_without_a_han
         assert daemon.stop() == 0, daemon.said
 
 
+def test_a_cancelled_trade_is_named_and_stops_counting_without_a_hand(world, database):
+    sandbox, program = world
+    symbol, day = a_position(database)
+    with_rules(program, "positions_every_s = 1\nfills_every_s = 0\n")
+    counts = "SELECT live FROM reporting.trade WHERE trade_id = :id"
+
+    with program.daemon() as daemon:
+        daemon.started()
+        (trade,) = sandbox.control.execute_trades([{"symbol": symbol, "valueDate": day, "tradeType": "Outright"}])
+        until(lambda: rows(database, counts, id=trade), what="the trade")
+        sandbox.control.cancel(trade)
+        until(lambda: rows(database, counts, id=trade) == [(False,)], what="its cancellation")
+        cleared = "SELECT FROM reporting.break WHERE kind = 'position' AND state = 'cleared'"
+        until(lambda: rows(database, cleared), what="the position to agree")
+        assert daemon.stop() == 0, daemon.said
+
+    number = value(database, "SELECT break_id FROM reporting.break WHERE kind = 'status'")
+    shown = json.loads(program.call("breaks", "show", str(number), "--format", "json").stdout)
+    assert (shown["trade_id"], shown["state"]) == (trade, "open")
+    assert f"stp-etl breaks resolve {number}" in shown["to_do"]
+    assert program.call("breaks", "resolve", str(number), "--reason", "the desk knows").returncode == 0
+    assert {state for (state,) in breaks(database, "state")} == {"cleared", "resolved"}
+
+
 def test_the_daemon_reconciles_by_itself_and_when_a_command_asks(world, database):
     sandbox, program = world
     symbol, day = a_position(database)

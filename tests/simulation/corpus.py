@@ -96,9 +96,10 @@ class Play:
             self._inject(kind, key)
         before = None
         for _ in range(MOST_ROUNDS):
+            waiting = world.control.state()["planned"]
             world.heal()
             self.reconcile()
-            after, waiting = self._facts(), world.control.state()["planned"]
+            after = self._facts()
             if after == before and not waiting:
                 break
             before = after
