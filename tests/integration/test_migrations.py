@@ -154,10 +154,33 @@ def test_an_upgrade_keeps_the_book_and_its_views_as_they_were(desk, database):
         return {view: sorted(rows(database, f"SELECT to_jsonb(v)::text FROM reporting.{view} v")) for view in views}
 
     before = book()
-    with database.connect() as connection:
-        schema.downgrade(connection, "0003")
-        assert schema.current_revision(connection) == "0003"
-        schema.upgrade(connection)
-
-    assert book() == before
     assert all(before[view] for view in views if view != "audit")
+    for revision in earlier_revisions():
+        with database.connect() as connection:
+            schema.downgrade(connection, revision)
+            assert schema.current_revision(connection) == revision
+            schema.upgrade(connection)
+
+        assert book() == before, f"after an upgrade from {revision}"
+
+
+def earlier_revisions() -> list[str]:
+    """Return every revision with the views of the book, the latest first, without the present one."""
+    return [f"{number:04}" for number in range(int(schema.expected_revision()) - 1, 2, -1)]
+
+
+def test_an_upgrade_that_meets_a_long_report_gives_up_with_a_sentence_and_may_be_run_again(stp_etl, database):
+    with database.connect() as connection:
+        schema.downgrade(connection, "0004")
+    with database.connect() as report:
+        for (table,) in report.execute(text("SELECT tablename FROM pg_tables WHERE schemaname = 'stp'")).all():
+            report.execute(text(f'LOCK TABLE stp."{table}" IN ACCESS SHARE MODE'))
+        ended = stp_etl("db", "upgrade")
+        report.rollback()
+    again = stp_etl("db", "upgrade")
+
+    assert ended.code == 1
+    assert "lock timeout" in ended.err
+    assert "Traceback" not in ended.err
+    assert again.code == 0
+    assert rows(database, "SELECT version_num FROM stp.alembic_version") == [(schema.expected_revision(),)]
