@@ -11,12 +11,12 @@ import structlog
 
 from etl.clock import Clock
 from etl.domain.fields import Reading
-from etl.domain.trade import Fault, Rejected, Trade
+from etl.domain.trade import Fault, Rejected
 from etl.errors import BookingHeldError, ContentRefusedError
 from etl.pipeline.ahead import ReadAhead
 from etl.pipeline.decide import Decider, Decisions
-from etl.pipeline.reading import ReadMessage, messages_in
-from etl.store.repositories.answers import poll_of
+from etl.pipeline.earlier import Earlier
+from etl.pipeline.reading import ReadMessage
 from etl.store.repositories.book import Known, TradeText
 from etl.store.repositories.feeds import BookerState
 from etl.store.unit_of_work import OpenWork, UnitOfWork
@@ -103,19 +103,20 @@ class BatchBooker:
         return self._write(work, messages[:half]) + self._write(work, messages[half:])
 
     def _decide(self, work: UnitOfWork, messages: Sequence[ReadMessage]) -> Decisions:
-        ids = {each.trade_id for each in messages if each.trade_id and isinstance(each.says, TradeText)}
-        return self.decider(work, work.book.known(self._feed.feed_id, ids)).decide(messages)
+        said = [(m.trade_id, m.content_hash) for m in messages if m.trade_id and isinstance(m.says, TradeText)]
+        known = work.book.known(self._feed.feed_id, {trade_id for trade_id, _ in said})
+        likely = [trade_id for trade_id, content in said if trade_id in known and content not in known[trade_id].hashes]
+        return self.decider(work, known, list(dict.fromkeys(likely))).decide(messages)
 
-    def decider(self, work: UnitOfWork, known: Mapping[str, Known]) -> Decider:
-        """Return what decides about messages of trades of which the book knows this much."""
-        feed_id = self._feed.feed_id
+    def decider(self, work: UnitOfWork, known: Mapping[str, Known], likely: Sequence[str]) -> Decider:
+        """Return what decides about messages of trades of which the book knows this much.
 
-        def load(trade_id: str, version: int) -> Trade:
-            return work.book.versions(feed_id, [(trade_id, version)])[trade_id, version]
-
+        `likely` are the trades whose earlier versions will be looked at, in that order.
+        """
+        earlier = Earlier(work, self._feed.feed_id, self._feed.reading, known, likely)
         return Decider(
-            feed_id, self._feed.reading, self._clock.now(), known=known, load=load,
-            said_before=lambda trade_id, wanted: said_before(work, self._feed, trade_id, wanted),
+            self._feed.feed_id, self._feed.reading, self._clock.now(), known=known, load=earlier.load,
+            said_before=earlier.said_before,
         )  # fmt: skip
 
     def _store(self, work: UnitOfWork, decisions: Decisions) -> None:
@@ -162,21 +163,6 @@ class BatchBooker:
             work.commit()
         log.error("book.held", feed=self._feed.name, reason=reason)
         raise BookingHeldError(_held(self._feed.name, reason))
-
-
-def said_before(work: UnitOfWork, feed: BookedFeed, trade_id: str, wanted: bytes) -> int | None:
-    """Return the version whose landed bytes have this content under today's settings, or None.
-
-    The stored hashes were made under the settings of their day; a field ignored since then changes them.
-    """
-    behind = work.book.messages_behind(feed.feed_id, trade_id)
-    answers = work.answers.answers_of(poll_of(number) for number in behind.values())
-    for version, number in behind.items():
-        answer = answers.get(poll_of(number))
-        for message in messages_in(answer, feed.reading) if answer else ():
-            if message.message_id == number and message.content_hash == wanted:
-                return version
-    return None
 
 
 def _advanced(state: BookerState, drain_id: int, counts: Counter[str]) -> BookerState:

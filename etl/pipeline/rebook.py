@@ -107,7 +107,7 @@ class Rebooker:
         total = Rebooked()
         known: dict[str, Known] = {}
         with self._open_work() as work:
-            decider = self._booker.decider(work, known)
+            decider = self._booker.decider(work, known, likely=())
             for batch in _batches(message_ids):
                 agains = self._read(work, batch)
                 known.update(work.book.known(self._feed.feed_id, _trade_ids(agains)))
@@ -131,7 +131,8 @@ class Rebooker:
         """Write what the messages mean today; one that the database refuses is faulty, alone."""
         try:
             with work.savepoint():
-                decider = self._booker.decider(work, work.book.known(self._feed.feed_id, _trade_ids(agains)))
+                ids = _trade_ids(agains)
+                decider = self._booker.decider(work, work.book.known(self._feed.feed_id, ids), ids)
                 done = self._decide(work, decider, agains)
                 self._store(work, decider, agains, done, deed)
                 return done
@@ -237,9 +238,9 @@ def _batches(message_ids: Sequence[int]) -> Iterator[list[int]]:
         yield batch
 
 
-def _trade_ids(agains: Sequence[Again]) -> set[str]:
+def _trade_ids(agains: Sequence[Again]) -> list[str]:
     messages = (again.message for again in agains)
-    return {each.trade_id for each in messages if each.trade_id and isinstance(each.says, TradeText)}
+    return list(dict.fromkeys(each.trade_id for each in messages if each.trade_id and isinstance(each.says, TradeText)))
 
 
 def _refused(again: Again, error: ContentRefusedError) -> Again:

@@ -6,12 +6,14 @@ import time
 from decimal import Decimal
 from threading import Event, Thread
 
+import msgspec
 import pytest
-from sqlalchemy import text
+from sqlalchemy import event, text
 
 from etl.domain.fields import Reading
 from etl.domain.payload import Number
 from etl.errors import TransientError
+from etl.pipeline.book import Booker
 from etl.store.unit_of_work import work_on
 from tests.booking import Booking
 from tests.builders import ABSENT, a_page, a_raw_message, a_swap_message, an_ndf_message, as_bytes
@@ -222,6 +224,25 @@ def test_booking_that_is_killed_before_its_commit_books_the_same_later(database)
     assert (between, counts) == (1, {"conflict": 1})
     assert len(booking.rows("*", "message")) == 3
     booking.check_positions()
+
+
+def test_a_page_whose_every_message_has_a_new_field_costs_a_page_and_not_a_page_a_message(database):
+    """As after an upgrade of the vendor's: the trades are known, their content is not the one that was hashed."""
+    booking = Booking(database)
+    booking.book(*(a_raw_message(tradeId=f"T{number}") for number in range(300)))
+    statements: list[str] = []
+    event.listen(database.engine, "before_cursor_execute", lambda *said: statements.append(said[2]))
+
+    enriched = booking.book(*(a_raw_message(tradeId=f"T{number}", field_of_tomorrow="x") for number in range(300)))
+    ignoring = Booking(database, reading=Reading(ignored_in_comparison=frozenset({"field_of_tomorrow"})))
+    again = Booker(
+        msgspec.structs.replace(ignoring.booked_feed, feed_id=booking.feed.feed_id), ignoring.open_work, booking.clock
+    )
+    booking.land(*(a_raw_message(tradeId=f"T{number}", field_of_tomorrow="y") for number in range(300)))
+
+    assert enriched == {"enriched": 300}
+    assert again.book() == {"duplicate": 300}
+    assert len(statements) < 120
 
 
 def test_two_bookers_of_a_feed_book_everything_once(database):

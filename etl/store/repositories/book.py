@@ -183,14 +183,22 @@ class BookRepository:
         known = self.known(feed_id, [trade_id]).get(trade_id)
         return None if known is None else self.versions(feed_id, [(trade_id, known.version)])[trade_id, known.version]
 
-    def messages_behind(self, feed_id: int, trade_id: str) -> dict[int, int]:
-        """Return the message that each version of the trade was made of, by version; none for answers to queries."""
-        statement = select(TradeVersionRow.version, TradeVersionRow.message_id).where(
-            TradeVersionRow.feed_id == feed_id, TradeVersionRow.trade_id == trade_id
+    def messages_behind(self, feed_id: int, trade_ids: Iterable[str]) -> dict[str, dict[int, int]]:
+        """Return the message that each version of these trades was made of, by trade and version.
+
+        Nothing for versions that an answer to a query made.
+        """
+        columns = (TradeVersionRow.trade_id, TradeVersionRow.version, TradeVersionRow.message_id)
+        statement = select(*columns).where(
+            TradeVersionRow.feed_id == feed_id,
+            TradeVersionRow.trade_id == _ANY_OF,
+            TradeVersionRow.message_id.is_not(None),
         )
-        return {
-            row.version: row.message_id for row in self._connection.execute(statement) if row.message_id is not None
-        }
+        found: defaultdict[str, dict[int, int]] = defaultdict(dict)
+        for trade_id, version, message_id in self._connection.execute(statement, {"ids": "\n".join(trade_ids)}):
+            if message_id is not None:
+                found[trade_id][version] = message_id
+        return dict(found)
 
     def add(self, feed_id: int, versions: Sequence[BookedVersion]) -> None:
         """Write these versions with their legs, and make each the current one of its trade.
