@@ -21,6 +21,7 @@ from functools import partial
 from pathlib import Path
 
 import psycopg
+import requests
 
 from etl.sandbox.options import Options
 from etl.sandbox.process import SandboxProcess
@@ -28,7 +29,7 @@ from etl.store import schema
 from etl.store.database import Database
 from etl.store.embedded import EmbeddedPostgres
 from tests.benchmarks import asked
-from tests.benchmarks.drain import variables
+from tests.benchmarks.drain import logged_in, variables
 
 ROOT = Path(__file__).resolve().parents[2]
 ORM_TRADES = 5_000  # enough to know the rate of the ORM loop
@@ -65,6 +66,13 @@ def backlog(server: EmbeddedPostgres, way: str, trades: int, page: int) -> list[
     options = dataclasses.replace(options, port=int(sandbox.url.rpartition(":")[2]))
     with SandboxProcess(options) as same:  # the same seed, so the same trades; the same port, so the same feed
         return [first, drain(server, way, same.url, database, page)]
+
+
+def resend_everything(url: str) -> None:
+    """Ask the vendor to hand everything out again."""
+    body = {"startDate": "2000-01-01 00:00:00,000 +0000", "endDate": "2100-01-01 00:00:00,000 +0000"}
+    requests.post(f"{url}/v2/trades/stp/resend", json=body, headers=logged_in(url), timeout=60).raise_for_status()
+    time.sleep(2)
 
 
 def median_rate(runs: list[dict[str, float]]) -> float:
