@@ -7,7 +7,10 @@ AUDIT  := .venv-audit
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 PIP    := $(BIN)/python -m pip --quiet --quiet --disable-pip-version-check
-SUITES := $(wildcard $(addprefix tests/,unit integration contract acceptance simulation))
+# The long ones first: the last worker to end has nothing long left.
+SUITES := $(wildcard $(addprefix tests/,simulation acceptance scenarios integration contract unit))
+# Every start of the program would be compiled anew without its byte code.
+PYTEST := env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest
 # The lock must hold what the public index serves, so local pip settings are left out when it is made.
 # An index named in PIP_INDEX_URL is still asked: a mirror serves the same files.
 PLAIN_PIP := env -u PIP_EXTRA_INDEX_URL -u PIP_FIND_LINKS -u PIP_NO_INDEX PIP_CONFIG_FILE=/dev/null
@@ -15,7 +18,7 @@ PIP_COMPILE := $(PLAIN_PIP) CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compil
 	--allow-unsafe --strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench bench-peers audit crash drill simulate corpus soak reader contract lock venv clean
+.PHONY: help demo test nightly lint bench bench-peers audit crash drill simulate corpus soak reader contract lock venv clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -24,7 +27,13 @@ demo: venv ## the whole product on this machine: embedded Postgres, the vendor's
 	@$(BIN)/stp-etl demo $(ARGS)
 
 test: lint ## lint, then every test but the nightly ones; ARGS go to pytest
-	@$(BIN)/python -m pytest $(SUITES) -n 2 -m "not nightly" $(ARGS)
+	@$(PYTEST) $(SUITES) -n 2 --dist worksteal -m "not nightly" $(ARGS)
+
+nightly: venv ## what is too slow for every change: nightly tests, long simulations, kills and stops; about three hours
+	@$(PYTEST) $(SUITES) -n 2 --dist worksteal -m nightly $(ARGS)
+	@$(MAKE) --no-print-directory simulate RUNS=2000 SEED=1000
+	@$(MAKE) --no-print-directory crash RUNS=200 SEED=1
+	@$(MAKE) --no-print-directory drill RUNS=50 SEED=1
 
 lint: venv ## style, format and types
 	@$(BIN)/ruff check .

@@ -47,7 +47,10 @@ def test_trades_are_in_the_reports_within_a_poll_interval_and_a_second(play, pro
     assert proof.booked == 126
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
+@pytest.mark.parametrize(
+    "number",
+    [pytest.param(signal.SIGTERM, id="SIGTERM"), pytest.param(signal.SIGINT, id="SIGINT", marks=pytest.mark.nightly)],
+)
 def test_a_stop_in_mid_drain_lands_and_books_what_is_in_hand_and_asks_no_more(play, program_for, database, number):
     sandbox = play(trades=4000)
     with program_for(sandbox, page_size=10).daemon() as daemon:

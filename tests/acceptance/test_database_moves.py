@@ -121,6 +121,7 @@ def test_a_dump_put_into_another_server_is_not_pulled_into_until_a_person_says_s
             assert value(database, LAST_SEQ) > 1_000_000_000
 
 
+@pytest.mark.nightly
 def test_a_database_that_moved_and_lacks_nothing_is_adopted(primary, place, tmp_path, opened):
     with world(tmp_path, place, resend_days_at_once=31, trades=5) as here, embedded() as target:
         program = here.program
@@ -143,6 +144,7 @@ def test_a_database_that_moved_and_lacks_nothing_is_adopted(primary, place, tmp_
         assert value(database, "SELECT count(*) FROM stp.gap") == 0
 
 
+@pytest.mark.nightly
 def test_committed_polls_that_are_gone_count_as_a_failover(primary, place, tmp_path, opened):
     database = opened(place)
     with world(tmp_path, place, resend_days_at_once=31, trades=20) as here, here.daemon() as daemon:

@@ -73,6 +73,7 @@ def says_how_two_days_ended(said: str) -> None:
     assert f"status break {number} is open and names trade {trade_id}" in reasons[0]
 
 
+@pytest.mark.nightly
 def test_the_database_of_a_demo_stays_and_can_be_asked(place):
     demo(place, trades=60)
     server = EmbeddedPostgres(place / "var" / "postgres")
@@ -118,6 +119,7 @@ def test_a_stopped_demo_leaves_no_server_behind(place):
     assert not (place / "var" / "postgres" / "postmaster.pid").exists()
 
 
+@pytest.mark.nightly
 def test_two_demos_do_not_share_a_folder(place):
     command = [sys.executable, "-m", "etl.cli.main", "demo", "--trades=3000"]
     running = subprocess.Popen(

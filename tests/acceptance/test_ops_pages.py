@@ -114,6 +114,7 @@ def test_the_pages_stand_while_the_database_is_not_there_yet_goes_away_or_hangs(
             assert daemon.stop() == 0
 
 
+@pytest.mark.nightly
 def test_a_vendor_that_is_down_is_told_with_its_age_and_leaves_the_daemon_ready(play, program_for, database):
     sandbox = play(trades=5)
     program = program_for(sandbox)
@@ -128,6 +129,7 @@ def test_a_vendor_that_is_down_is_told_with_its_age_and_leaves_the_daemon_ready(
         assert list(unsound(daemon)) == ["feed main"]
 
 
+@pytest.mark.nightly
 def test_a_standby_is_ready_and_says_what_it_is(play, program_for, database, tmp_path):
     sandbox = play(trades=5)
     program = program_for(sandbox)

@@ -54,12 +54,17 @@ def test_law_7_a_page_that_comes_twice_changes_nothing(play, program_for, databa
     ("fault", "cause"),
     [
         ("close_after", "reset"),
-        ("cut_body", "cut"),
-        ("html", "unreadable"),
-        ("object", "unreadable"),
-        ("503_after", "http_503"),
-        ("429_after", "http_429"),
-        ("foreign_request_id", "foreign_request_id"),
+        *(
+            pytest.param(*each, marks=pytest.mark.nightly)
+            for each in (
+                ("cut_body", "cut"),
+                ("html", "unreadable"),
+                ("object", "unreadable"),
+                ("503_after", "http_503"),
+                ("429_after", "http_429"),
+                ("foreign_request_id", "foreign_request_id"),
+            )
+        ),
     ],
 )
 def test_a_drain_that_ends_in_doubt_exits_3_and_is_never_forgotten(play, program_for, database, fault, cause):
@@ -94,7 +99,9 @@ def test_a_poll_in_doubt_is_shown_by_status_which_exits_3(play, program_for):
     ("fault", "said"),
     [
         ("404_before", "the vendor refuses the queue (404) and hands nothing out"),
-        ("400_before", "the vendor refuses the queue (400) and hands nothing out"),
+        pytest.param(
+            "400_before", "the vendor refuses the queue (400) and hands nothing out", marks=pytest.mark.nightly
+        ),
     ],
 )
 def test_a_refusal_is_a_sentence_and_exits_1(play, program_for, database, fault, said):
@@ -183,6 +190,7 @@ def pulled(sandbox) -> int:
     return sum(each["endpoint"] == "messages" for each in sandbox.control.requests())
 
 
+@pytest.mark.nightly
 def test_a_poll_that_the_leader_cannot_do_says_why(play, program_for, database):
     sandbox = play(trades=5)
     program = program_for(sandbox, poll_interval_s=3600, error_pause_min_s=60, error_pause_max_s=60)
@@ -201,6 +209,7 @@ def test_a_poll_that_the_leader_cannot_do_says_why(play, program_for, database):
     assert rows(database, "SELECT state FROM stp.request") == [("failed",)]
 
 
+@pytest.mark.nightly
 def test_a_poll_whose_leader_ends_is_done_by_the_command(play, program_for, database):
     sandbox = play(trades=5)
     program = program_for(sandbox)
@@ -239,6 +248,7 @@ def test_another_feed_of_the_settings_can_be_named(play, tmp_path, database_url,
     assert len(booked(database)) == 10
 
 
+@pytest.mark.nightly
 def test_a_vendor_that_is_away_does_not_keep_the_other_feeds_waiting(play, tmp_path, database_url):
     sandbox = play(trades=10)
     feeds = feed_text(NOWHERE).replace("[feeds.main]", "[feeds.aaa]") + feed_text(sandbox.url)

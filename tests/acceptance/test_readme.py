@@ -187,6 +187,7 @@ def test_the_tutorial_works_as_written(terminal):
     assert "(10 rows)" in said
 
 
+@pytest.mark.nightly
 def test_the_commands_after_the_demo_work_as_written(terminal):
     assert Program(terminal.place).call("demo", "--trades", "100").returncode == 0
 

@@ -76,6 +76,7 @@ def test_a_wrong_figure_at_the_vendor_becomes_a_break_with_its_size_and_goes_wit
     assert (code, breaks(database, "state, reason")) == (0, [("cleared", "both sides agree")])
 
 
+@pytest.mark.nightly
 def test_an_accepted_break_is_quiet_until_its_figures_change(world, database):
     sandbox, program = world
     symbol, day = a_position(database)

@@ -104,7 +104,9 @@ def test_whom_to_tell_and_when_to_compare_are_taken_without_a_restart(play, prog
     assert (control, rules["fills_history_days"]) == ("fills", 5)
 
 
-@pytest.mark.parametrize("how", ["wrong values", "not TOML", "gone"])
+@pytest.mark.parametrize(
+    "how", ["wrong values", *(pytest.param(each, marks=pytest.mark.nightly) for each in ("not TOML", "gone"))]
+)
 def test_every_fault_is_said_and_the_old_settings_stay(play, program_for, database, how):
     sandbox = play(trades=10)
     program = program_for(sandbox)
@@ -131,6 +133,7 @@ def test_every_fault_is_said_and_the_old_settings_stay(play, program_for, databa
         assert daemon.stop() == 0
 
 
+@pytest.mark.nightly
 def test_in_quiet_hours_polls_are_as_far_apart_as_set_and_no_farther_once_the_setting_is_gone(
     play, program_for, database
 ):

@@ -3,6 +3,7 @@
 import os
 import signal
 
+import pytest
 from sqlalchemy import text
 
 from etl.store import schema
@@ -28,6 +29,7 @@ def test_ready_comes_when_the_feed_is_led_and_stopping_when_the_daemon_ends(play
         assert manager.fed() == 0  # nobody asked for it
 
 
+@pytest.mark.nightly
 def test_an_abstract_address_is_as_good(play, program_for):
     with Supervisor() as manager, program_for(play(trades=5)).daemon(**manager.environment) as daemon:
         until(lambda: "READY=1" in manager.said, what="READY")
@@ -42,6 +44,7 @@ def test_a_manager_that_is_not_there_is_said_once_and_changes_nothing(play, prog
         assert len(daemon.events("service_manager.away")) == 1
 
 
+@pytest.mark.nightly
 def test_a_standby_is_ready(play, program_for):
     program = program_for(play(trades=5))
     with program.daemon() as leader, Supervisor() as manager, program.daemon(**manager.environment) as standby:
@@ -84,6 +87,7 @@ def test_the_watchdog_is_fed_while_all_is_well_and_starves_when_the_main_loop_ha
         assert daemon.process.poll() is None
 
 
+@pytest.mark.nightly
 def test_the_watchdog_starves_when_a_poll_hangs_and_the_job_is_named(play, program_for, database):
     sandbox = play(trades=5)
     program = program_for(sandbox, **HANGING)
@@ -104,6 +108,7 @@ def test_the_watchdog_starves_when_a_poll_hangs_and_the_job_is_named(play, progr
         assert daemon.stop() == 0
 
 
+@pytest.mark.nightly
 def test_a_watchdog_for_another_process_is_not_fed(play, program_for):
     with Supervisor(watchdog_s=1) as manager:
         variables = {**manager.environment, "WATCHDOG_PID": "1"}

@@ -43,6 +43,7 @@ def test_a_rotated_password_is_read_from_its_file_after_a_401_without_a_restart(
     assert NEW not in daemon.said
 
 
+@pytest.mark.nightly
 def test_a_password_that_is_refused_is_said_once_tried_seldom_and_its_successor_at_once(
     play, program_for, database, secret_file
 ):

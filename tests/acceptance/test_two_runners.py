@@ -57,7 +57,10 @@ def test_law_11_a_stopped_leader_lands_the_page_it_held_and_changes_nothing_else
             assert (old.stop(), standby.stop()) == (0, 0)
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "stopped"])
+@pytest.mark.parametrize(
+    "number",
+    [pytest.param(signal.SIGKILL, id="killed", marks=pytest.mark.nightly), pytest.param(signal.SIGSTOP, id="stopped")],
+)
 def test_a_standby_takes_over_from_a_leader_that_is(here, number):
     database = here.database
     with here.daemon() as old:

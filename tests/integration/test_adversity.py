@@ -49,6 +49,7 @@ def test_law_10_a_page_that_does_not_read_as_one_where_it_lands_is_in_doubt(poll
     assert polling.bodies() == [body]
 
 
+@pytest.mark.nightly
 def test_a_message_with_very_many_new_fields_is_booked(booking):
     many = {f"field{number}": number for number in range(20_000)}
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from datetime import UTC, datetime
 from decimal import Decimal
+from itertools import product
 
 import pytest
 
@@ -21,6 +22,10 @@ from tests.databases import change
 DAY = "2023-06-02"
 KINDS = ("trades", "legs", "positions", "breaks")
 FORMATS = ("csv", "jsonl", "parquet")
+EACH_ONCE = (("trades", "csv"), ("legs", "jsonl"), ("positions", "parquet"), ("breaks", "csv"))
+PAIRS = [
+    pytest.param(*pair, marks=[] if pair in EACH_ONCE else pytest.mark.nightly) for pair in product(KINDS, FORMATS)
+]
 
 
 @pytest.fixture
@@ -61,8 +66,7 @@ def skip_without(fmt):
         pytest.importorskip("pyarrow", reason="pyarrow is not installed")
 
 
-@pytest.mark.parametrize("fmt", FORMATS)
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("kind", "fmt"), PAIRS)
 def test_a_file_holds_the_rows_and_its_totals_say_so(stp_etl, book, tmp_path, kind, fmt):
     skip_without(fmt)
     path = tmp_path / f"out.{fmt}"
@@ -111,8 +115,7 @@ def test_sums_per_currency_are_those_of_the_rows(stp_etl, book, tmp_path, kind, 
     }
 
 
-@pytest.mark.parametrize("fmt", FORMATS)
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("kind", "fmt"), PAIRS)
 def test_the_same_day_twice_gives_the_same_bytes(stp_etl, book, tmp_path, kind, fmt):
     skip_without(fmt)
     for folder in ("one", "two"):

@@ -299,6 +299,7 @@ def publish_and_be_killed(stp_etl, target: Database, kills: int) -> None:
         process.wait()
 
 
+@pytest.mark.nightly
 def test_killed_again_and_again_while_trades_are_booked_it_copies_each_change_once(stp_etl, booking, target):
     over = Event()
 

@@ -42,6 +42,7 @@ def servers():
         yield book, copy
 
 
+@pytest.mark.nightly
 def test_every_report_of_the_copy_becomes_that_of_the_book(servers):
     book, copy = servers
     with book.database() as source_url, copy.database(EMPTY) as copy_url:
