@@ -18,7 +18,7 @@ PIP_COMPILE := $(PLAIN_PIP) CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compil
 	--allow-unsafe --strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test nightly lint bench bench-peers audit crash drill simulate corpus soak reader contract lock venv clean
+.PHONY: help demo test nightly matrix lint bench bench-peers audit crash drill simulate corpus soak reader contract lock venv clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -30,7 +30,7 @@ test: lint ## lint, then every test but the nightly ones; ARGS go to pytest
 	@$(PYTEST) $(SUITES) -n 2 --dist worksteal -m "not nightly" $(ARGS)
 
 nightly: venv ## what is too slow for every change: nightly tests, long simulations, kills and stops; about three hours
-	@$(PYTEST) $(SUITES) -n 2 --dist worksteal -m nightly $(ARGS)
+	@$(PYTEST) $(SUITES) -n 2 --dist worksteal -m "nightly and not matrix" $(ARGS)
 	@$(MAKE) --no-print-directory simulate RUNS=2000 SEED=1000
 	@$(MAKE) --no-print-directory crash RUNS=200 SEED=1
 	@$(MAKE) --no-print-directory drill RUNS=50 SEED=1
@@ -60,6 +60,9 @@ $(AUDIT)/.installed: tests/audit.txt
 	@$(PYTHON) -m venv --clear $(AUDIT)
 	@$(AUDIT)/bin/python -m pip --quiet --disable-pip-version-check install --requirement tests/audit.txt
 	@touch $@
+
+matrix: venv ## each fault, then a kill at each named point: over 600 pairs, about an hour; ARGS go to pytest
+	@$(PYTEST) tests/simulation/test_kill_points.py -n 2 -m matrix $(ARGS)
 
 crash: venv ## kill the daemon at random instants, heal, count what is lost: make crash RUNS=50 SEED=1
 	@$(BIN)/python -m tests.simulation.crash --runs $(or $(RUNS),50) --seed $(or $(SEED),1)

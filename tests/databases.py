@@ -17,6 +17,7 @@ from sqlalchemy import NullPool, create_engine, make_url, text
 from etl.store import schema
 from etl.store.database import Database
 from etl.store.embedded import EmbeddedPostgres
+from tests.leftovers import server_ends_with_us
 
 DEBIAN = Path("/usr/lib/postgresql/15/bin")
 MIGRATED, EMPTY = "migrated", "template0"
@@ -126,7 +127,8 @@ def embedded(version: int = 18, settings: str = SETTINGS) -> Iterator[EmbeddedPo
         server = EmbeddedPostgres(place / "pg", version=version, settings=settings)
         server.start()
         try:
-            yield server
+            with server_ends_with_us(server.data_dir):
+                yield server
         finally:
             server.stop("immediate")
 
@@ -138,7 +140,8 @@ def debian() -> Iterator[DebianPostgres]:
         server = DebianPostgres(place / "pg")
         server.start()
         try:
-            yield server
+            with server_ends_with_us(server.data_dir):
+                yield server
         finally:
             server.stop("immediate")
 

@@ -18,6 +18,7 @@ from etl.sandbox.options import User
 from etl.sandbox.process import SandboxProcess
 from etl.store.database import Database
 from tests.databases import rows
+from tests.leftovers import process_ends_with_us
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_S = 60.0
@@ -77,7 +78,8 @@ class Program:
             environment = self.environment | variables
             process = subprocess.Popen(command, cwd=self.folder, env=environment, stdout=out, stderr=out)
             try:
-                yield Daemon(process, log)
+                with process_ends_with_us(process.pid):
+                    yield Daemon(process, log)
             finally:
                 if process.poll() is None:
                     process.kill()

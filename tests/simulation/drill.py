@@ -24,6 +24,7 @@ from etl.store.database import Database
 from etl.store.embedded import EmbeddedPostgres
 from tests.acceptance.program import Daemon, until
 from tests.databases import SETTINGS, folder, rows
+from tests.leftovers import server_ends_with_us
 from tests.simulation.worlds import World, patiently, world
 
 GRACE_S = 3.0
@@ -136,7 +137,8 @@ def own_server() -> Iterator[EmbeddedPostgres]:
             schema.upgrade(connection)
         database.close()
         try:
-            yield server
+            with server_ends_with_us(server.data_dir):
+                yield server
         finally:
             server.stop("immediate")
 

@@ -31,6 +31,7 @@ from structlog.contextvars import clear_contextvars, merge_contextvars
 
 from etl.store.database import Database
 from tests.databases import SETTINGS, Server, embedded, migrated
+from tests.leftovers import end_with_our_parent
 from tests.simulation.sabotage import SABOTAGE
 from tests.simulation.simulation import Played, Simulation, watched
 
@@ -156,6 +157,7 @@ _worker: Emptied | None = None
 
 def _begin(urls: Any, sabotage: str | None) -> None:
     global _worker
+    end_with_our_parent()
     _worker = Emptied(urls.get())
     if sabotage:
         SABOTAGE[sabotage]()

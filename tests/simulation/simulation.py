@@ -27,12 +27,13 @@ from etl.controls.manual import ManualRequest, open_by_hand
 from etl.domain.window import Window
 from etl.errors import EtlError
 from etl.sandbox.control import Control
-from etl.sandbox.faults import fault_of
+from etl.sandbox.faults import Fault, fault_of
 from etl.sandbox.options import Options, User
 from etl.sandbox.vendor import Vendor
 from etl.sandbox.world import World
 from etl.store.database import Database
 from tests.simulation.crash import Trouble
+from tests.simulation.ghosts import LONGEST_GHOST_S, Ghosts
 from tests.simulation.instances import (
     LOSE_COMMIT,
     LOSE_REPLY,
@@ -51,7 +52,6 @@ from tests.simulation.worlds import asker
 STEPS = 90
 DEEPEST = 3
 GHOST_S = 120.0
-LONGEST_GHOST_S = 110.0
 HEAL_WITHIN_TURNS = 1500
 BRISK_TURNS = 300
 SETTINGS: Mapping[str, Any] = {
@@ -90,7 +90,8 @@ class Simulation:
         self.counts: Counter[str] = Counter()
         self.trace: list[str] = []
         self.unexpected: list[str] = []
-        self.calm = False
+        self.calm = self._healed = self._haunted = False
+        self._plan_at_the_end: list[Fault] = []
         self._ids = Random(f"ids/{seed}")
         self._loses_reply = False
         self._database_away_until = 0.0
@@ -102,10 +103,11 @@ class Simulation:
         self.world = World(self._options(user), VendorClock(self.clock))
         vendor = Vendor(self.world, self._refuse)
         vendor.later = self._later  # type: ignore[method-assign]
+        self.ghosts = Ghosts(self, self.world.queue(user))
         self.control = Control(self.world, self._refuse)
         self.network = Network(Starlette(routes=vendor.routes()), self.loop, self)
         self.settings = self._settings(folder, user)
-        self._admin = psycopg.connect(psycopg_url(database), autocommit=True)
+        self.admin = psycopg.connect(psycopg_url(database), autocommit=True)
 
     def _options(self, user: User) -> Options:
         draw = self.draw
@@ -189,9 +191,8 @@ class Simulation:
         except KilledError:
             if self.draw.random() < 0.7:
                 seconds = self.draw.uniform(0, LONGEST_GHOST_S)
-                self.note(f"that request is executed in {seconds:.1f} s")
                 self.counts["ghosts of the dead"] += 1
-                self.loop.call_later(seconds, deliver)
+                self.ghosts.come(seconds, deliver)
             raise
         deliver()
 
@@ -209,7 +210,7 @@ class Simulation:
 
     def _later(self, seconds: float, execute: Callable[[], object]) -> None:
         self.counts["ghosts"] += 1
-        self.loop.call_later(seconds, execute)
+        self.ghosts.come(seconds, execute)
 
     # The database's fate
 
@@ -230,7 +231,7 @@ class Simulation:
 
     def strike(self, unit: Unit) -> None:
         pid = unit.connection.connection.dbapi_connection.info.backend_pid  # type: ignore[union-attr]
-        self._admin.execute("SELECT pg_terminate_backend(%s, 5000)", (pid,))
+        self.admin.execute("SELECT pg_terminate_backend(%s, 5000)", (pid,))
 
     def lose_reply(self) -> None:
         self._loses_reply = True
@@ -271,6 +272,9 @@ class Simulation:
             self.let_pass(self._pause_s())
             self.step()
         self._heal()
+        if self._healed and self.draw.random() < 0.5:
+            self._lose_a_page_and_be_haunted()
+            self._heal()
         return self._judge()
 
     def _pause_s(self) -> float:
@@ -394,18 +398,33 @@ class Simulation:
     # The end
 
     def _heal(self) -> None:
-        self.note("from here on nothing goes wrong")
         self.calm = True
         self.world.plan.clear()
+        self.world.plan.add(self._plan_at_the_end)
         self._database_away_until = 0.0
+        self.note("from here on nothing goes wrong")
         for number in range(HEAL_WITHIN_TURNS):
             longest = 25 if number < BRISK_TURNS else 600  # then what is left waits for an hour of the day
+            if self._haunted:
+                longest = 3  # or what the ghost may do is over before the resend is asked
             self.let_pass(self.draw.uniform(1, longest))
             self.step()
             if number % 3 == 0 and self._is_at_rest():
                 self.counts["turns to heal"] += number
+                self._healed = True
                 return
+        self._healed = False
         self.note("is not healed")
+
+    def _lose_a_page_and_be_haunted(self) -> None:
+        """Let a page be lost, and the request after it be executed late; nothing else can make the resend fail."""
+        self.world.execute("pfOrg", self.settings.feeds["main"].page_size)
+        lost = {"fault": "close_after", "endpoint": "messages", "non_empty": True}
+        ghost = {"fault": "ghost", "endpoint": "messages", "close": True}
+        self._plan_at_the_end = [fault_of(lost), fault_of(ghost)]
+        self.ghosts.lurk, self._haunted = 1.0, True
+        self.counts["ghosts at the end"] += 1
+        self.note("a page and the request after it will be lost")
 
     def _is_at_rest(self) -> bool:
         question = """
@@ -451,7 +470,7 @@ class Simulation:
             each.close()
         self.loop.end()
         self.network.close()
-        self._admin.close()
+        self.admin.close()
 
 
 def psycopg_url(database: Database) -> str:

@@ -6,18 +6,25 @@ answer delayed by the vendor, a table is locked, or a trigger of the test lets t
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 
 from tests.acceptance.program import booked, count_handed_out, until
 from tests.databases import rows
-from tests.simulation.crash import recovered
+from tests.simulation.crash import OTHER_BODIES, QUEUE, recovered
 from tests.simulation.holding import GET_PAGE, POST_RESEND, HoldingWire, commits_wait, locked, waits_at
-from tests.simulation.worlds import World, world
+from tests.simulation.worlds import World, patiently, world
 
 HELD, NEW = 20, 5
 LONG_S = 25
+BRIEFLY_S = 0.4
+FAULTS = (*QUEUE, *OTHER_BODIES)
+BY_DAY = ("ghost", "cut_body")
+"""Faults met by day, each before a kill at one point; all before a kill at each point: `make matrix`.
+
+The scenarios meet each kind by day, without a kill."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +33,8 @@ class Stage:
 
     here: World
     wire: HoldingWire
+    before: list[int] = field(default_factory=lambda: [HELD])
+    """How many trades were handed out before the walk to the point began."""
 
     def done(self) -> None:
         """Let new trades be done at the vendor."""
@@ -37,11 +46,22 @@ class Stage:
         self.done()
 
     def handed_out(self) -> None:
-        until(lambda: count_handed_out(self.here.sandbox) >= HELD + NEW, what="the hand-out")
+        wanted = self.before[-1] + NEW
+        until(lambda: patiently(lambda: count_handed_out(self.here.sandbox)) >= wanted, what="the hand-out")
+
+    def meet(self, fault: str) -> None:
+        """Let new trades be done, and the request that takes them meet a fault."""
+        self.here.sandbox.control.plan({"fault": fault, "non_empty": True, "delay_s": BRIEFLY_S})
+        self.done()
+        self.asked("messages")
+        self.before.append(patiently(lambda: count_handed_out(self.here.sandbox)))
 
     def asked(self, endpoint: str) -> None:
-        requests = self.here.sandbox.control.requests
-        until(lambda: any(each["endpoint"] == endpoint and each["fault"] for each in requests()), what="the request")
+        def met() -> bool:
+            requests = patiently(self.here.sandbox.control.requests)
+            return any(each["endpoint"] == endpoint and each["fault"] for each in requests)
+
+        until(met, what="the request")
 
     def stands_at(self, statement: str) -> None:
         until(lambda: waits_at(self.here, statement), what=f"the daemon to wait at {statement}")
@@ -201,7 +221,8 @@ def the_page_that_came_again_is_out(stage):
         {"fault": "delay", "delay_s": LONG_S, "non_empty": True, "nth": 2},
     )
     stage.done()
-    until(lambda: count_handed_out(stage.here.sandbox) > HELD + NEW, what="the second hand-out")
+    wanted = stage.before[-1] + NEW
+    until(lambda: count_handed_out(stage.here.sandbox) > wanted, what="the second hand-out")
     yield
 
 
@@ -257,3 +278,30 @@ def test_law_1_a_second_kill_while_the_doubt_of_the_first_is_covered_loses_nothi
 
     assert findings.holds, str(findings)
     assert (findings.handed_out, findings.booked) == (HELD + NEW, HELD + NEW)
+
+
+def pairs() -> Iterator[Any]:
+    """Yield every point with every fault."""
+    names = list(POINTS)
+    for number, fault in enumerate(FAULTS):
+        by_day = names[number % len(names)] if fault in BY_DAY else None
+        for name in names:
+            yield pytest.param(name, fault, marks=[] if name == by_day else [pytest.mark.nightly, pytest.mark.matrix])
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize(("name", "fault"), list(pairs()))
+def test_law_1_a_kill_at_this_point_after_this_fault_loses_nothing(stage, name, fault):
+    walk, _ = POINTS[name]
+    with stage.here.daemon() as daemon:
+        rest(stage.here)
+        stage.meet(fault)
+        with walk(stage):
+            daemon.kill()
+    stage.wire.release()
+    patiently(stage.here.sandbox.control.clear_faults)
+
+    _, findings = stage.here.heal_and_judge(within_s=90)
+
+    assert findings.holds, str(findings)
+    assert findings.handed_out == HELD + 2 * NEW

@@ -12,7 +12,8 @@ import pytest
 from tests.acceptance.program import ROOT
 from tests.simulation.sabotage import SABOTAGE
 
-QUICKLY_FOUND = ("no_gap", "no_landing")
+QUICKLY_FOUND = {"no_gap": 1, "no_landing": 1, "no_ghost": 2}
+"""From which seed on each is found within a few; the others are looked for at night."""
 
 pytestmark = pytest.mark.timeout(900)  # seconds of a machine that does other things beside
 
@@ -22,13 +23,14 @@ def simulate(*arguments: str, workers: int = 1, timeout: float = 850) -> subproc
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=timeout)
 
 
-def test_law_1_in_20_seeded_worlds_nothing_is_lost():
-    done = simulate("--runs", "20", "--seed", "1", workers=2)
+@pytest.mark.parametrize("runs", [6, pytest.param(40, marks=pytest.mark.nightly)])
+def test_law_1_in_seeded_worlds_nothing_is_lost(runs):
+    done = simulate("--runs", str(runs), "--seed", "1", workers=2)
 
     assert done.returncode == 0, done.stdout + done.stderr
     counted = dict(re.findall(r"^([a-z: ]+?) +(\d+)", done.stdout, re.MULTILINE))
-    assert int(counted["kills"]) > 20
-    assert int(counted["faults"]) > 20
+    assert int(counted["kills"]) > runs
+    assert int(counted["faults"]) > runs
     assert int(counted["trades"]) == int(counted["in the book"]) + int(counted.get("exception items", 0))
 
 
@@ -44,7 +46,8 @@ def test_the_same_seed_makes_the_same_trace():
     "harm", [each if each in QUICKLY_FOUND else pytest.param(each, marks=pytest.mark.nightly) for each in SABOTAGE]
 )
 def test_the_simulation_finds_what_is_broken_on_purpose(harm):
-    done = simulate("--runs", "100", "--seed", "1", "--break", harm, "--until-caught")
+    first = QUICKLY_FOUND.get(harm, 1)
+    done = simulate("--runs", "100", "--seed", str(first), "--break", harm, "--until-caught")
 
     assert done.returncode == 1, done.stdout + done.stderr
     assert "FAILED: seed " in done.stdout
