@@ -32,7 +32,7 @@ from tests.simulation.worlds import LONGEST_GHOST_S, World, patiently, world
 
 KILLS_A_WORLD = 25
 FEW_KILLS = 6
-HEAL_WITHIN_S = 240.0
+HEAL_WITHIN_S = 900.0  # half a minute on an idle machine; one that is busy falls behind 60 trades a second
 ANSWERED_FOREVER_S = 20.0
 START_S = 4.0
 FLOWING_S = 2.0
@@ -193,7 +193,7 @@ def crash(place: Path, database_url: str, *, seed: int, kills: int) -> Ended:
             _progress(f"seed {seed}, kill {number} of {kills}: {', '.join(_named(planned)) or 'no fault'}")
         patiently(here.sandbox.control.clear_faults)
         _progress(f"seed {seed}: healing")
-        took, findings = here.heal_and_judge(within_s=HEAL_WITHIN_S if kills > FEW_KILLS else HEAL_WITHIN_S / 3)
+        took, findings = here.heal_and_judge(within_s=HEAL_WITHIN_S if kills > FEW_KILLS else HEAL_WITHIN_S / 10)
         log = here.sandbox.control.handed_out()
         count = Counter(line["request_id"] for line in log)
         faults = Counter(

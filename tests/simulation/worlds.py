@@ -95,8 +95,10 @@ class World:
             try:
                 took = self.heal(daemon, within_s=within_s)
             except NotHealedError as error:
+                daemon.kill()  # or the book goes on while it is compared
                 findings = self.verdict()
-                findings.wrong.insert(0, str(error))
+                findings.wrong.insert(0, f"{error}; {len(findings.lost)} trades are not in the book yet")
+                findings.lost.clear()
                 return within_s, findings
             code = daemon.stop()
         findings = self.verdict()
