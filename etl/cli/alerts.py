@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated, Any
@@ -16,7 +15,7 @@ from etl.cli.output import Format, FormatOption, remark, show
 from etl.clock import SystemClock
 from etl.config import AlertKind
 from etl.errors import ConfigError, EtlError
-from etl.ops.notify import message, post, target_of
+from etl.ops.notify import Sending, target_of
 from etl.store.repositories.alerts import ClaimedAlert
 from etl.store.repositories.attention import Deed
 
@@ -64,7 +63,9 @@ def send_test(
         raise ConfigError(["alerts.url: is not set, so nobody is told; set url or url_file, see config/stp-etl.toml"])
     words = "this is a test: what you see here is how you will be told"
     alert = ClaimedAlert(0, new_id(), "test", None, clock.now(), words, {}, 1, 1)
-    error = post(target, alert.alert_id, json.dumps(message(alert), ensure_ascii=False).encode(), clock.now())
+    sending = Sending(target, alert, clock)
+    sending.over.wait(sending.may_take_s)
+    error = sending.fault
     _keep_deed(context, reason_given(reason), {"alert_id": alert.alert_id, "taken": error is None, "said": error})
     if error is not None:
         raise EtlError(f"the test alert was not taken: {error}")

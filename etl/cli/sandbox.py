@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from etl.cli.output import remark
+from etl.errors import EtlError
 from etl.sandbox.options import Options, User
 from etl.sandbox.server import serve
 
@@ -44,4 +45,8 @@ def sandbox(
     except ValueError as error:
         remark(f"stp-etl sandbox: {error}")
         raise typer.Exit(WRONG_USAGE) from error
-    serve(options)
+    try:
+        serve(options)
+    except OSError as error:
+        why = (error.strerror or str(error)).lower()
+        raise EtlError(f"port {port} cannot be used: {why}; name another with --port (0 takes a free one)") from error

@@ -132,6 +132,29 @@ def why(error: Exception) -> str:
             return f"the request failed: {type(error).__name__}"
 
 
+class Sending:
+    """One request on its way, in a thread that nothing waits for: its time-out begins anew with each byte."""
+
+    def __init__(self, target: Target, alert: ClaimedAlert, clock: Clock) -> None:
+        self.over, self.may_take_s = Event(), 2 * target.timeout_s
+        self._said: str | None = f"the receiver did not answer within {self.may_take_s:g} s"
+        self.thread = Thread(target=self._send, args=(target, alert, clock), name="alert", daemon=True)
+        self.thread.start()
+
+    @property
+    def fault(self) -> str | None:
+        """Why the receiver has not taken it; None when it has."""
+        return self._said
+
+    def _send(self, target: Target, alert: ClaimedAlert, clock: Clock) -> None:
+        body = json.dumps(message(alert), ensure_ascii=False).encode()
+        try:
+            self._said = post(target, alert.alert_id, body, clock.now())
+        except Exception as error:  # noqa: BLE001  a secret that cannot be read, an address that makes no sense
+            self._said = KNOWN_SECRETS.redacted(str(error))
+        self.over.set()
+
+
 class Notifier:
     """A job: sends what waits in the outbox. Any number of instances may run it; each alert has one sender."""
 
@@ -171,30 +194,16 @@ class Notifier:
         return alert
 
     def _send(self, target: Target, alert: ClaimedAlert) -> tuple[bool, str | None]:
-        """Return whether the request ended before we are told to stop, and what went wrong with it.
-
-        It runs in a thread that nothing waits for: the time-out of a request counts anew with each byte that comes.
-        """
-        over, said = Event(), list[str | None]()
-        body = json.dumps(message(alert), ensure_ascii=False).encode()
-
-        def send() -> None:
-            try:
-                said.append(post(target, alert.alert_id, body, self._clock.now()))
-            except Exception as error:  # noqa: BLE001  a secret that cannot be read, an address that makes no sense
-                said.append(KNOWN_SECRETS.redacted(str(error)))
-            over.set()
-
-        thread = Thread(target=send, name="alert", daemon=True)
-        thread.start()
-        until = self._clock.monotonic() + 2 * target.timeout_s
-        while not over.wait(0.1):
+        """Return whether the request ended before we are told to stop, and what went wrong with it."""
+        sending = Sending(target, alert, self._clock)
+        until = self._clock.monotonic() + sending.may_take_s
+        while not sending.over.wait(0.1):
             if self._stop.is_set():
                 return False, None
             if self._clock.monotonic() > until:
-                self._hanging.append(thread)
-                return True, f"the receiver did not answer within {2 * target.timeout_s:g} s"
-        return True, said[0]
+                self._hanging.append(sending.thread)
+                break
+        return True, sending.fault
 
     def _note(self, alert: ClaimedAlert, error: str | None) -> None:
         now = self._clock.now()

@@ -1,5 +1,6 @@
 """What a machine does to a daemon: half-written secrets, rotated passwords, wrong clocks, folders that are shut."""
 
+import socket
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -73,6 +74,17 @@ def test_a_wrong_clock_is_said_once_and_costs_no_trade(play, program_for, databa
     (said,) = daemon.events("clock.off")
     assert (said["level"], said["feed"]) == ("error", "main")
     assert rows(database, "SELECT state FROM reporting.feed_status") == [("stopped",)]
+
+
+def test_a_port_of_the_sandbox_that_is_in_use_is_a_sentence(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        ended = Program(tmp_path).call("sandbox", "--port", str(port))
+
+    assert ended.returncode == 1
+    assert ended.stderr == (
+        f"stp-etl: port {port} cannot be used: address already in use; name another with --port (0 takes a free one)\n"
+    )
 
 
 def test_a_folder_for_the_embedded_database_that_cannot_be_made_is_a_sentence(tmp_path):

@@ -6,7 +6,7 @@ from etl.config import AlertKind
 from etl.store.repositories.alerts import Alert
 from tests.clocks import START
 from tests.feeds import a_feed
-from tests.receivers import FAILS, Receiver
+from tests.receivers import DRIBBLES, FAILS, Receiver
 
 
 def settings(url, more=""):
@@ -48,6 +48,16 @@ def test_a_receiver_that_does_not_take_it_is_a_sentence_without_its_address(stp_
     assert away.code == 1
     assert "stp-etl: the test alert was not taken: the receiver cannot be reached, or hung up" in away.err
     assert "hook-key-77" not in away.err
+
+
+def test_a_receiver_that_dribbles_does_not_hold_the_command(stp_etl):
+    with Receiver(DRIBBLES) as receiver:
+        stp_etl.configure(settings(receiver.url, "timeout_s = 0.3"))
+        ended = stp_etl("alerts", "test")
+
+    assert (ended.code, ended.err) == (
+        1, "stp-etl: the test alert was not taken: the receiver did not answer within 0.6 s\n",
+    )  # fmt: skip
 
 
 def test_a_test_alert_arrives_without_a_database_and_that_is_said(stp_etl, monkeypatch):
