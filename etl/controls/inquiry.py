@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from functools import reduce
 from threading import Event
@@ -12,7 +12,7 @@ import msgspec
 from etl.clock import Clock
 from etl.controls.adoption import FOUND, Adopt
 from etl.controls.missing import Missing
-from etl.controls.questions import Asked, Asker, ReconciledFeed, Unanswered
+from etl.controls.questions import Asker, ReconciledFeed, Unanswered
 from etl.domain.adoption import Effect
 from etl.domain.explanation import Candidate, suggested
 from etl.domain.fills_answer import Fill, fills_in, trade_in
@@ -20,9 +20,9 @@ from etl.domain.gaps import GapCause
 from etl.domain.money import EXACT
 from etl.domain.position_answer import Unreadable
 from etl.errors import BookingHeldError
-from etl.store.repositories.investigating import KeyTrade
+from etl.store.repositories.investigating import Kept, KeyTrade
 from etl.store.unit_of_work import OpenWork
-from etl.vendor.feed import VendorQuestions
+from etl.vendor.feed import VendorQuestions, VendorReply
 
 
 class Said(msgspec.Struct, frozen=True):
@@ -71,26 +71,46 @@ class Inquirer:
     ) -> None:  # fmt: skip
         self._feed, self._vendor, self._open_work, self._clock, self._stop = feed, vendor, open_work, clock, stop
         self._adopt, self._asker = adopt, asker
+        self._kept: dict[tuple[str, str], Kept] = {}
         self._orders: dict[str, Learned] = {}
         self._trades: dict[str, Said | None] = {}
 
-    def learn(self, difference: Decimal, trades: Sequence[KeyTrade]) -> Learned:
-        """Ask until the difference is explained by trades that stand no more, or there is nothing left to ask."""
+    def learn(self, difference: Decimal, trades: Sequence[KeyTrade], after: int) -> Learned:
+        """Ask until the difference is explained by trades that stand no more, or there is nothing left to ask.
+
+        Answers that were stored after that number are not asked for again: a run before this one got so far.
+        """
         learned = Learned()
+        questions = [*(each.trade_id for each in trades), *(each.order_id for each in trades if each.order_id)]
+        with self._open_work() as work:
+            self._kept = work.investigating.kept(self._feed.feed_id, after, questions)
         first = likely(difference, trades)
         for order_id in dict.fromkeys(each.order_id for each in first if each.order_id):
-            if learned.failure is None and self._may_ask(learned, order_id in self._orders):
+            if learned.failure is None and self._may_ask(learned, self._knows("fills", order_id)):
                 self._ask_order(learned, order_id, {each.trade_id for each in trades})
         for each in first:
             if learned.failure is not None or not left_of(difference, trades, learned):
                 break
-            if each.trade_id not in learned.ended and self._may_ask(learned, each.trade_id in self._trades):
+            if each.trade_id not in learned.ended and self._may_ask(learned, self._knows("trade", each.trade_id)):
                 self._ask_trade(learned, each.trade_id)
         for trade_id, said in list(learned.ended.items()):
             for replacement in said.fill.replaced_by:
                 if learned.failure is None and self._may_ask(learned, known=False):
                     self._ask_replacement(learned, trade_id, replacement)
         return learned
+
+    def _knows(self, subject: str, question: str) -> bool:
+        asked = self._orders if subject == "fills" else self._trades
+        return question in asked or (subject, question) in self._kept
+
+    def _answer(self, subject: str, question: str, call: Callable[[], VendorReply]) -> Kept | Unanswered:
+        """Return the stored answer, or ask."""
+        if (kept := self._kept.get((subject, question))) is not None:
+            return kept
+        asked = self._asker.ask(subject, question, call)
+        if isinstance(asked, Unanswered):
+            return asked
+        return Kept(asked.citation.reply_id, asked.reply.status, asked.reply.body)
 
     def _may_ask(self, learned: Learned, known: bool) -> bool:
         """Keep the spacing, and say where the budget of the run is used up."""
@@ -114,13 +134,13 @@ class Inquirer:
 
     def _answer_of(self, order_id: str) -> Learned:
         """Return what the list of an order says; a 404 and an unreadable answer say nothing (law 10)."""
-        asked = self._asker.ask("fills", order_id, lambda: self._vendor.fills(order_id))
-        if isinstance(asked, Unanswered):
-            return Learned(failure=asked.why)
-        read = fills_in(asked.reply.body) if asked.reply.status == FOUND else Unreadable("")
+        answer = self._answer("fills", order_id, lambda: self._vendor.fills(order_id))
+        if isinstance(answer, Unanswered):
+            return Learned(failure=answer.why)
+        read = fills_in(answer.body) if answer.status == FOUND else Unreadable("")
         if isinstance(read, Unreadable):
             return Learned()
-        reply_id = asked.citation.reply_id
+        reply_id = answer.reply_id
         with self._open_work() as work:
             known = work.fills.known(self._feed.feed_id, [each.trade_id for each in read.fills])
         return Learned(
@@ -134,45 +154,45 @@ class Inquirer:
 
     def _ask_trade(self, learned: Learned, trade_id: str) -> None:
         if trade_id not in self._trades:
-            asked = self._asker.ask("trade", trade_id, lambda: self._vendor.trade(trade_id))
-            if isinstance(asked, Unanswered):
-                learned.failure = asked.why
+            answer = self._answer("trade", trade_id, lambda: self._vendor.trade(trade_id))
+            if isinstance(answer, Unanswered):
+                learned.failure = answer.why
                 return
-            self._trades[trade_id] = self._read(trade_id, asked)
+            self._trades[trade_id] = self._read(trade_id, answer)
         learned.trades += 1
         if (said := self._trades[trade_id]) is None:
             learned.unknown.append(trade_id)
         else:
             learned.said[trade_id] = said
 
-    def _read(self, trade_id: str, asked: Asked) -> Said | None:
+    def _read(self, trade_id: str, answer: Kept) -> Said | None:
         """Return what an answer says of the trade, held against the book; None where it says nothing."""
-        said = trade_in(asked.reply.body, trade_id) if asked.reply.status == FOUND else Unreadable("")
+        said = trade_in(answer.body, trade_id) if answer.status == FOUND else Unreadable("")
         if isinstance(said, Unreadable):
             return None
         try:
             with self._open_work() as work:  # never committed: it only tells what booking it would do
                 effect = self._adopt(
-                    work, trade_id, asked.reply.body, answered_at=self._clock.now(), allowed=frozenset()
+                    work, trade_id, answer.body, answered_at=self._clock.now(), allowed=frozenset()
                 )  # fmt: skip
         except BookingHeldError:
-            return Said(said, asked.citation.reply_id)
+            return Said(said, answer.reply_id)
         changed = effect.changed if effect.effect is Effect.ECONOMICS else ()
-        return Said(said, asked.citation.reply_id, changed)
+        return Said(said, answer.reply_id, changed)
 
     def _ask_replacement(self, learned: Learned, trade_id: str, replacement: str) -> None:
         """Ask about the trade that stands in the place of one of ours, where the book does not know it."""
         with self._open_work() as work:
             if work.fills.known(self._feed.feed_id, [replacement]):
                 return
-        asked = self._asker.ask("trade", replacement, lambda: self._vendor.trade(replacement))
-        if isinstance(asked, Unanswered):
-            learned.failure = asked.why
+        answer = self._answer("trade", replacement, lambda: self._vendor.trade(replacement))
+        if isinstance(answer, Unanswered):
+            learned.failure = answer.why
             return
-        said = trade_in(asked.reply.body, replacement) if asked.reply.status == FOUND else Unreadable("")
+        said = trade_in(answer.body, replacement) if answer.status == FOUND else Unreadable("")
         if not isinstance(said, Unreadable) and said.counts:
             named = f"the vendor's answer about {trade_id}, which it replaces,"
-            learned.missing[replacement] = Missing(said, named, None, asked.citation.reply_id, GapCause.POSITION)
+            learned.missing[replacement] = Missing(said, named, None, answer.reply_id, GapCause.POSITION)
 
 
 def likely(difference: Decimal, trades: Sequence[KeyTrade]) -> list[KeyTrade]:

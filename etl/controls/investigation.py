@@ -64,7 +64,7 @@ class Investigator:
     def run(self, runs: Collection[int]) -> Investigated:
         """Investigate the breaks that these runs confirmed. Raises FenceLostError where another instance leads."""
         with self._open_work() as work:
-            waiting = work.investigating.confirmed(self._feed.feed_id, runs)
+            waiting, last = work.investigating.confirmed(self._feed.feed_id, runs), work.investigating.last_reply()
         done = Investigated()
         asker = Asker(self._feed, self._open_work, self._clock, max(runs, default=None))
         inquirer = Inquirer(
@@ -80,11 +80,12 @@ class Investigator:
                 facts = self._facts(work, found, trades, found.gap_id)
             if (found.investigation or {}).get("facts") == facts:
                 continue
-            learned = inquirer.learn(found.difference, trades[0])
+            after = went_on_from(found, last)
+            learned = inquirer.learn(found.difference, trades[0], after)
             if learned.missing and self._drain() is None:
                 learned.failure = "the queue was not proven empty in time"
                 learned.missing.clear()
-            done.changed += self._conclude(found, trades, learned, max(runs))
+            done.changed += self._conclude(found, trades, learned, run_id=max(runs), after=after)
             if (found.level, found.level_value) not in done.levels:
                 done.levels.append((found.level, found.level_value))
         return done
@@ -103,7 +104,13 @@ class Investigator:
         return hashlib.sha256(msgspec.json.encode(facts)).hexdigest()
 
     def _conclude(
-        self, found: ConfirmedBreak, trades: Sequence[Sequence[KeyTrade]], learned: Learned, run_id: int
+        self,
+        found: ConfirmedBreak,
+        trades: Sequence[Sequence[KeyTrade]],
+        learned: Learned,
+        *,
+        run_id: int,
+        after: int,
     ) -> list[int]:
         """Write what was learned, its steps, and what follows from it, in one commit; return new or changed breaks."""
         at, left = self._clock.now(), left_of(found.difference, trades[0], learned)
@@ -120,7 +127,9 @@ class Investigator:
                     work.breaks.event(
                         found.id, "step", at=at, note=note, figures=figures, run_id=run_id, reply_id=reply_id
                     )  # fmt: skip
-            facts = {} if learned.failure else {"facts": self._facts(work, found, trades, conclusion.gap_id)}
+            facts: dict[str, Any] = {"facts": self._facts(work, found, trades, conclusion.gap_id)}
+            if learned.failure is not None:
+                facts = {"after": after, "difference": f"{found.difference:f}"}
             told = {"found": conclusion.found, "do": conclusion.do, "failure": learned.failure}
             work.breaks.change(
                 found.id, state=conclusion.state, investigated_at=at, explained_by=conclusion.explained_by,
@@ -181,6 +190,13 @@ class Investigator:
             )  # fmt: skip
             changed += [noted.id] if noted.change != "same" else []
         return changed
+
+
+def went_on_from(found: ConfirmedBreak, last: int) -> int:
+    """Return the stored answer after which this difference is looked into: `last`, or earlier where a run broke off."""
+    before = found.investigation or {}
+    same = before.get("difference") == f"{found.difference:f}"
+    return int(before["after"]) if same and "after" in before else last
 
 
 def told(

@@ -282,6 +282,19 @@ def test_the_budget_of_questions_is_kept_and_the_next_run_goes_on(make):
     assert gaps(world) == []
 
 
+def test_a_position_of_more_trades_than_the_budget_is_asked_to_its_end_in_several_runs(make):
+    world = make("1000", "200", "30", "4", rules="calls_per_run = 3")
+    wrong_by(world, "7")
+
+    for _ in range(3):
+        world.investigate()
+
+    asked = "SELECT subject, count(*), count(DISTINCT question) FROM stp.vendor_reply"
+    asked += " WHERE subject IN ('fills', 'trade')"
+    assert rows(world.database, f"{asked} GROUP BY 1 ORDER BY 1") == [("fills", 4, 4), ("trade", 4, 4)]
+    assert [cause for cause, *_ in gaps(world)] == ["position"]
+
+
 def test_where_the_settings_forbid_adoption_a_person_is_told_what_to_do(make):
     world = make("1000", "200", rules="adopt_status = false")
     world.control.cancel(world.trades[0])

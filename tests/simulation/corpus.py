@@ -114,7 +114,8 @@ class Play:
 
     def reconcile(self) -> None:
         """Do what a run of the daemon's job does."""
-        outcomes = self.world.positions(entities=self.outcome.seed % 5 == 0)
+        internal = "we_are" in self.noise  # an internal trade moves nothing of the organisation, but of its entities
+        outcomes = self.world.positions(entities=internal or self.outcome.seed % 5 == 0)
         self.world.controls.investigate(outcomes)
         self.world.fills()
         self.world.controls.adopt()

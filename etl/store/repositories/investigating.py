@@ -61,6 +61,12 @@ WHERE feed_id = :feed_id AND run_id = ANY (:runs) AND kind IN ('position', 'valu
   AND state IN ('open', 'investigating') AND symbol IS NOT NULL
 ORDER BY abs(reporting_amount) DESC NULLS LAST, id
 """)
+KEPT = text("""
+SELECT DISTINCT ON (r.subject, r.question) r.subject, r.question, r.id, r.status, b.body
+FROM stp.vendor_reply r JOIN stp.vendor_body b USING (sha256)
+WHERE r.feed_id = :feed_id AND r.subject IN ('trade', 'fills') AND r.id > :after AND r.question = ANY (:questions)
+ORDER BY r.subject, r.question, r.id DESC
+""")
 LAST_AGREED = text("""
 SELECT max(trade_day) FROM stp.reconciliation_run
 WHERE feed_id = :feed_id AND control = 'positions' AND result IN ('agreed', 'opened')
@@ -98,6 +104,14 @@ class ConfirmedBreak(msgspec.Struct, frozen=True):
         return [Key(self.symbol, date.fromisoformat(day)) for day in days]
 
 
+class Kept(msgspec.Struct, frozen=True):
+    """A stored answer of the vendor."""
+
+    reply_id: int
+    status: int
+    body: bytes
+
+
 class SaidOtherwise(msgspec.Struct, frozen=True):
     """A trade that counts in the book, and a `status` break says that it stands no more at the vendor."""
 
@@ -127,6 +141,16 @@ class InvestigationRepository:
         statement = text(TRADES_OF.format(column=LEVELS[level]))
         rows = self._connection.execute(statement, {"feed_id": feed_id, "value": value, **key._asdict()})
         return [KeyTrade(*row) for row in rows]
+
+    def last_reply(self) -> int:
+        """Return the number of the last stored answer of the vendor; 0 where there is none."""
+        statement = text("SELECT coalesce(max(id), 0) FROM stp.vendor_reply")
+        return int(self._connection.execute(statement).scalar_one())
+
+    def kept(self, feed_id: int, after: int, questions: Collection[str]) -> dict[tuple[str, str], Kept]:
+        """Return the latest answers about these trades and orders that were stored after that one."""
+        rows = self._connection.execute(KEPT, {"feed_id": feed_id, "after": after, "questions": list(questions)})
+        return {(row[0], row[1]): Kept(row[2], row[3], bytes(row[4])) for row in rows}
 
     def read_otherwise(
         self, feed_id: int, level: str, value: str, keys: Collection[Key], opening_id: int
