@@ -37,6 +37,12 @@ class Seen(msgspec.Struct):
     left: set[BalanceKey]  # neither: it changed each time, or cannot be told
     looks: int
     last: BalanceLook
+    settled: dict[BalanceKey, BalanceLook]
+    """The look that said it last, of those that agreed or were confirmed; a later one may show them in motion."""
+
+    def look_of(self, key: BalanceKey) -> BalanceLook:
+        """Return the look whose figures count for this key."""
+        return self.settled.get(key, self.last)
 
 
 class BalanceConfirmer:
@@ -52,7 +58,8 @@ class BalanceConfirmer:
         started, look = self._clock.monotonic(), self._looker.look(run.scope)
         if not isinstance(look, BalanceLook):
             return look
-        seen = Seen(set(look.agreed), {}, set() if run.opening else set(look.undecided), 1, look)
+        left = set[BalanceKey]() if run.opening else set(look.undecided)
+        seen = Seen(set(look.agreed), {}, left, 1, look, dict.fromkeys(look.agreed, look))
         if near_cut(self._feed, self._clock) and not run.opening:
             seen.differing, seen.left = dict(look.differing), seen.left | look.unsettled
             return seen
@@ -61,7 +68,7 @@ class BalanceConfirmer:
         for found in balance_findings(run.scope.level, run.scope.value, look.differing.values()):
             if known.get(found.key) == found.amounts:  # an earlier run was its first look
                 key = key_of(run.scope, found.key)
-                seen.differing[key] = look.differing[key]
+                seen.differing[key], seen.settled[key] = look.differing[key], look
                 pending.discard(key)
         while pending and self._may_look(seen.looks, started):
             if self._clock.wait(self._stop, self._feed.confirm_after_s):
@@ -82,11 +89,12 @@ class BalanceConfirmer:
             return sound and _start(before, key) == _start(look, key)
         if key in look.agreed:
             seen.agreed.add(key)
+            seen.settled[key] = look
             return True
         found = look.differing.get(key)
         same = found is not None and before.differing.get(key) == found and before.expected[key] == look.expected[key]
         if found is not None and same:
-            seen.differing[key] = found
+            seen.differing[key], seen.settled[key] = found, look
         return same
 
     def _may_look(self, looks: int, started: float) -> bool:

@@ -123,3 +123,4 @@ class Judge:
             self.unsettled.add(key)
         else:
             self.agreed.add(key)
+            self.expected[key] = then  # what landed after the question is not in the vendor's figure

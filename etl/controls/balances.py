@@ -168,12 +168,13 @@ class BalanceControl:
 
     def _write(self, work: UnitOfWork, run: Run, seen: Seen) -> list[int]:
         """Open, see again or clear the breaks of this level; return those that are new or have other figures."""
-        at, look, empty = self._clock.now(), seen.last, _empty_words(seen)
+        at, empty = self._clock.now(), _empty_words(seen)
         changed = list[int]()
         for each in balance_findings(run.scope.level, run.scope.value, seen.differing.values()):
-            parts = _parts(look, key_of(run.scope, each.key))
+            key = key_of(run.scope, each.key)
+            look = seen.look_of(key)
             comment = f"{each.comment}; {empty}" if empty else each.comment
-            told = msgspec.structs.replace(each, comment=comment, figures=parts)
+            told = msgspec.structs.replace(each, comment=comment, figures=_parts(look, key))
             noted = work.breaks.found(
                 self._feed.feed_id, told, at=at, run_id=run.run_id, reply_id=look.reply_id
             )  # fmt: skip
@@ -181,6 +182,7 @@ class BalanceControl:
         for known in known_of(work, self._feed, run.scope):
             key = key_of(run.scope, known.key)
             if key in seen.agreed:
+                look = seen.look_of(key)
                 work.breaks.clear(
                     known, at=at, proof="both sides agree", figures=_parts(look, key), run_id=run.run_id,
                     reply_id=look.reply_id,
@@ -196,8 +198,9 @@ def _parts(look: BalanceLook, key: BalanceKey) -> dict[str, str]:
 
 
 def _shown(scope: BalanceScope, seen: Seen) -> list[Shown]:
-    look, found = seen.last, list[Shown]()
-    for key in sorted(look.agreed | look.differing.keys() | look.unsettled | look.undecided | look.unopened):
+    last, found = seen.last, list[Shown]()
+    for key in sorted(last.agreed | last.differing.keys() | last.unsettled | last.undecided | last.unopened):
+        look = seen.look_of(key)
         expected, opening = look.expected.get(key), scope.opening_of(key)
         result = (
             "no_opening" if key in look.unopened else "break" if key in seen.differing

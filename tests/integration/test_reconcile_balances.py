@@ -403,6 +403,32 @@ def test_a_trade_done_between_drain_and_question_is_no_break(world):
 
     assert result(world) == "agreed"
     assert world.breaks() == []
+    assert [each[1:] for each in figures(world)] == [("agreed", 0)] * 3
+
+
+def test_an_accepted_break_stays_quiet_while_the_balance_moves_and_the_difference_does_not(world):
+    wrong(world, amount="5")
+    result(world)
+    until = world.clock.now() + timedelta(days=1)
+    with world.app.open_work() as work:
+        work.breaks.change(1, state="accepted", accepted_until=until)
+        work.commit()
+    moved(world, "deposit", "BTC", "3")
+
+    assert result(world) == "breaks"
+    assert world.breaks("state, difference, reopened") == [("accepted", 5, 0)]
+    wrong(world, amount="1")
+    assert result(world) == "breaks"
+    assert world.breaks("state, difference, reopened") == [("open", 6, 1)]
+
+
+def test_a_figure_that_agreed_is_shown_as_it_agreed_though_it_moves_on(world):
+    wrong(world, "JPY", amount="1")
+    world.before_drain[:] = [lambda: None] * 2 + [lambda: world.execute(symbol="BTC/USD", tradeType="Spot")] * 20
+
+    assert result(world) == "breaks"
+    shown = {asset: told for asset, *told in figures(world)}
+    assert (shown["BTC"], shown["USD"], shown["JPY"]) == (["agreed", 0], ["agreed", 0], ["break", 1])
 
 
 def test_a_deposit_completed_between_the_two_questions_is_no_break(world):

@@ -112,7 +112,7 @@ class BreakRepository:
     ) -> Noted:
         """Write a finding down: open its break, add an observation, or open it again (design.md §6).
 
-        An accepted break opens again when its figures change or its date has passed; a cleared or resolved one because
+        An accepted break opens again when its difference changes or its date has passed; a cleared or resolved one because
         it is here again. Open and investigated ones keep their state.
         """
         before = self.known(feed_id, [finding.kind], keys=[finding.key])
@@ -254,7 +254,8 @@ def _after(known: KnownBreak, finding: Finding, at: datetime) -> tuple[str, Brea
             return "same" if same else "changed", state
         case BreakState.ACCEPTED:
             over = known.accepted_until is not None and known.accepted_until <= at
-            return ("same", state) if same and not over else ("reopened", BreakState.OPEN)
+            differs = (known.difference, known.difference_term) != (finding.difference, finding.difference_term)
+            return ("reopened", BreakState.OPEN) if over or differs else ("same" if same else "changed", state)
         case BreakState.CLEARED | BreakState.RESOLVED:
             return "reopened", BreakState.OPEN
 
