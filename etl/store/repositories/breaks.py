@@ -112,8 +112,8 @@ class BreakRepository:
     ) -> Noted:
         """Write a finding down: open its break, add an observation, or open it again (design.md §6).
 
-        An accepted break opens again when its difference changes or its date has passed; a cleared or resolved one because
-        it is here again. Open and investigated ones keep their state.
+        An accepted break opens again when its difference changes or its date has passed; a cleared or resolved one
+        because it is here again. Open and investigated ones keep their state.
         """
         before = self.known(feed_id, [finding.kind], keys=[finding.key])
         known = before[0] if before else None
