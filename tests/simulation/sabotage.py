@@ -1,4 +1,4 @@
-"""Ways to break the product on purpose, each of which the simulation must find."""
+"""Ways to break the product on purpose; all but one of them the simulation must find."""
 
 from __future__ import annotations
 
@@ -50,7 +50,11 @@ def late_window() -> None:
 
 
 def no_eligibility() -> None:
-    """A resend counts as complete with the first empty answer, before its trades had to be there."""
+    """A resend counts as complete with the first empty answer, before its trades had to be there.
+
+    The simulation does not find it: whatever comes after that is polled all the same. What is wrong then is the proof,
+    which `test_an_empty_answer_too_early_after_acceptance_proves_nothing` looks at.
+    """
     plain = Resender.follow
 
     def at_once(self: Resender, work: Any, resend: Any) -> Any:
