@@ -10,6 +10,8 @@ PIP    := $(BIN)/python -m pip --quiet --quiet --disable-pip-version-check
 # The long ones first: the last worker to end has nothing long left.
 SUITES := $(wildcard $(addprefix tests/,simulation acceptance scenarios integration contract unit))
 # Every start of the program would be compiled anew without its byte code.
+# Tests wait a good deal, so two cores have time for three.
+WORKERS ?= 3
 PYTEST := env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest
 # The lock must hold what the public index serves, so local pip settings are left out when it is made.
 # An index named in PIP_INDEX_URL is still asked: a mirror serves the same files.
@@ -27,10 +29,10 @@ demo: venv ## the whole product on this machine: embedded Postgres, the vendor's
 	@$(BIN)/stp-etl demo $(ARGS)
 
 test: lint ## lint, then every test but the nightly ones; ARGS go to pytest
-	@$(PYTEST) $(SUITES) -n 2 --dist worksteal -m "not nightly" $(ARGS)
+	@$(PYTEST) $(SUITES) -n $(WORKERS) --dist worksteal -m "not nightly" $(ARGS)
 
 nightly: venv ## what is too slow for every change: nightly tests, long simulations, kills and stops; about three hours
-	@$(PYTEST) $(SUITES) -n 2 --dist worksteal -m "nightly and not matrix" $(ARGS)
+	@$(PYTEST) $(SUITES) -n $(WORKERS) --dist worksteal -m "nightly and not matrix" $(ARGS)
 	@$(MAKE) --no-print-directory simulate RUNS=2000 SEED=1000
 	@$(MAKE) --no-print-directory crash RUNS=200 SEED=1
 	@$(MAKE) --no-print-directory drill RUNS=50 SEED=1

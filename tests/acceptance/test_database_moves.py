@@ -83,6 +83,7 @@ def test_law_1_a_promoted_standby_that_lost_commits_heals_by_itself(primary, pla
         assert value(after, "SELECT timeline FROM stp.feed") == 2
 
 
+@pytest.mark.nightly
 def test_a_dump_put_into_another_server_is_not_pulled_into_until_a_person_says_since_when(
     primary, place, tmp_path, opened
 ):

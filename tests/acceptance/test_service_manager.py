@@ -55,6 +55,7 @@ def test_a_standby_is_ready(play, program_for):
         assert leader.stop() == 0
 
 
+@pytest.mark.nightly
 def test_while_the_database_is_away_the_daemon_asks_for_time_and_is_not_ready(play, tmp_path):
     sandbox = play(trades=5)
     with folder() as place, Supervisor(watchdog_s=2) as manager:

@@ -31,7 +31,7 @@ from tests.simulation.oracle import Findings
 from tests.simulation.worlds import LONGEST_GHOST_S, World, patiently, world
 
 KILLS_A_WORLD = 25
-FEW_KILLS = 6
+FEW_KILLS = 4
 HEAL_WITHIN_S = 900.0  # half a minute on an idle machine; one that is busy falls behind 60 trades a second
 ANSWERED_FOREVER_S = 20.0
 START_S = 4.0
