@@ -9,9 +9,9 @@ STAMP  := $(VENV)/.installed
 PIP    := $(BIN)/python -m pip --quiet --quiet --disable-pip-version-check
 # The long ones first: the last worker to end has nothing long left.
 SUITES := $(wildcard $(addprefix tests/,simulation acceptance scenarios integration contract unit))
-# Every start of the program would be compiled anew without its byte code.
 # Tests wait a good deal, so two cores have time for three.
 WORKERS ?= 3
+# Every start of the program would be compiled anew without its byte code.
 PYTEST := env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest
 # The lock must hold what the public index serves, so local pip settings are left out when it is made.
 # An index named in PIP_INDEX_URL is still asked: a mirror serves the same files.
