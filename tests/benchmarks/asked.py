@@ -12,11 +12,13 @@ import structlog
 
 from etl.store.embedded import EmbeddedPostgres
 from tests.benchmarks import daemon, plot, publish, scale
-from tests.benchmarks.report import Figure, machine, table
+from tests.benchmarks.report import Figure, keep, kept, machine, table, write_into
 
 SERVER = "-c shared_buffers=1GB -c max_wal_size=4GB -c max_connections=100"
 MEASURES = ("idle", "latency", "full", "backlog", "feeds", "controls", "publish")
 PAGE = 1000
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = (ROOT / "README.md", ROOT / "deploy" / "SCALING.md")
 
 
 def add_to(options: argparse.ArgumentParser) -> None:
@@ -32,11 +34,12 @@ def add_to(options: argparse.ArgumentParser) -> None:
     add("--publish", const=1_000_000, metavar="TRADES", help="publish and verify against a plain COPY")
     group.add_argument("--keep", type=Path, metavar="FILE.json", help="keep the figures there, for the plot")
     group.add_argument("--plot", type=Path, metavar="FILE.png", help="draw what is kept")
+    group.add_argument("--write", action="store_true", help="put what is kept into README.md and deploy/SCALING.md")
 
 
 def any_of(given: argparse.Namespace) -> bool:
     """Return whether any of the flags is there."""
-    return given.plot is not None or any(getattr(given, name) for name in MEASURES)
+    return given.plot is not None or given.write or any(getattr(given, name) for name in MEASURES)
 
 
 def measured(
@@ -48,9 +51,11 @@ def measured(
     here = machine()
     figures = list(_figures(given, server, new=new, drain=drain, resend=resend))
     if given.keep is not None:
-        plot.keep(given.keep, here, figures)
+        keep(given.keep, here, figures)
     if given.plot is not None:
         plot.draw(given.keep, given.plot)
+    for page in PAGES if given.write else ():
+        write_into(page, kept(given.keep))
     return [here, "", *table(figures)]
 
 

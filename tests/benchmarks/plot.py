@@ -2,33 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
-from matplotlib.figure import Figure as Page
+from matplotlib.figure import Figure
 
-from tests.benchmarks.report import Figure
+from tests.benchmarks.report import kept
 
 INCHES_A_BAR, WIDE = 0.3, 9.0
-
-
-def keep(results: Path, machine: str, figures: Sequence[Figure]) -> None:
-    """Put the figures into the file of results, each in place of an older one of the same name."""
-    known = json.loads(results.read_text()) if results.exists() else {}
-    known |= {each.what: {**each._asdict(), "machine": machine} for each in figures}
-    results.write_text(json.dumps(known, indent=1, ensure_ascii=False) + "\n")
 
 
 def draw(results: Path, picture: Path) -> None:
     """Draw a chart of bars for each unit that the figures have."""
     charts: dict[str, dict[str, float]] = {}
-    for figure in json.loads(results.read_text()).values():
-        for chart, label, value in figure["drawn"]:
+    for figure in kept(results):
+        for chart, label, value in figure.drawn:
             charts.setdefault(chart, {})[label] = value
     heights = [len(bars) + 1 for bars in charts.values()]
-    page = Page(figsize=(WIDE, sum(heights) * INCHES_A_BAR + 1))
+    page = Figure(figsize=(WIDE, sum(heights) * INCHES_A_BAR + 1))
     axes = page.subplots(len(charts), 1, height_ratios=heights, squeeze=False)
     for axis, (chart, bars) in zip(axes[:, 0], charts.items(), strict=True):
         drawn = axis.barh(list(bars), list(bars.values()), color="#31688e")

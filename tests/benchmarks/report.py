@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 from collections.abc import Iterable
@@ -9,6 +10,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 HEAD = ("what", "measured", "against", "aim", "met")
+BEGINS, ENDS = "<!-- figures -->\n", "<!-- end of the figures -->\n"
+"""Around the table in the pages that show it."""
 RATES, WAITS = "trades a second", "seconds from execution until a reader sees the trade"
 """The charts of the plot."""
 
@@ -29,6 +32,27 @@ def table(figures: Iterable[Figure]) -> list[str]:
     said = {True: "yes", False: "**no**", None: ""}
     lines = [HEAD, ("---",) * len(HEAD), *((*each[:4], said[each.met]) for each in figures)]
     return [f"| {' | '.join(line)} |" for line in lines]
+
+
+def keep(results: Path, measured_on: str, figures: Iterable[Figure]) -> None:
+    """Put the figures into the file of results, each in place of an older one of the same name."""
+    known = json.loads(results.read_text()) if results.exists() else {}
+    known |= {f"{each.what}; {each.against}": {**each._asdict(), "machine": measured_on} for each in figures}
+    results.write_text(json.dumps(known, indent=1, ensure_ascii=False) + "\n")
+
+
+def kept(results: Path) -> list[Figure]:
+    """Return the figures of a file of results."""
+    return [
+        Figure(*(each[name] for name in Figure._fields[:-1]), tuple(map(tuple, each["drawn"])))
+        for each in json.loads(results.read_text()).values()
+    ]
+
+
+def write_into(page: Path, figures: Iterable[Figure]) -> None:
+    """Put the table of the figures into a page, in place of the one that stands there between its marks."""
+    before, rest = page.read_text().split(BEGINS)
+    page.write_text(before + BEGINS + "\n".join(table(figures)) + "\n" + ENDS + rest.split(ENDS)[1])
 
 
 def machine() -> str:
