@@ -24,7 +24,7 @@ import requests
 from etl.store import schema
 from etl.store.database import Database
 from etl.store.embedded import EmbeddedPostgres
-from tests.acceptance.program import Daemon
+from tests.acceptance.program import SWEEPS_OFF, Daemon
 from tests.databases import SETTINGS, folder, rows
 from tests.receivers import Receiver
 from tests.simulation.worlds import World, patiently, world
@@ -103,11 +103,11 @@ def soak(place: Path, server: EmbeddedPostgres, *, minutes: float) -> Soaked:
         "page_size": 50, "read_timeout_s": 20.0, "resend_days_at_once": 31,
     }  # fmt: skip
     with Receiver() as receiver, world(place, server.url, **given) as here:
-        here.program.file.write_text(
-            here.program.file.read_text()
-            + f'positions_every_s = {900 / TIMES_AS_FAST:g}\nfills_every_s = {900 / TIMES_AS_FAST:g}\ndaily = "off"\n'
-            + f'[alerts]\nurl = "{receiver.url}"\n'
-        )
+        often = f"= {900 / TIMES_AS_FAST:g}\n"
+        compared = f'{SWEEPS_OFF}positions_every_s {often}fills_every_s {often}daily = "off"\n'
+        text = here.program.file.read_text().replace(SWEEPS_OFF, compared)
+        assert compared in text
+        here.program.file.write_text(f'{text}[alerts]\nurl = "{receiver.url}"\n')
         with here.daemon() as daemon:
             daemon.started()
             _play(here, daemon, done, lasts_s)
