@@ -34,7 +34,7 @@ from tests.databases import Server, embedded, migrated, rows
 from tests.reconciling import NOON, World
 
 A_CHUNK = 20  # worlds that share a sandbox and a database server
-MOST_ROUNDS = 8
+MOST_ROUNDS = 16  # two lost trades, each asked for by one, seven and more days, take ten
 DAYS = ("2030-07-15", "2030-07-16", "2030-07-17", "2030-07-18", "2030-07-22", "2030-07-23")
 PAIRS = ("EUR/USD", "GBP/USD", "USD/CHF", "AUD/USD", "USD/JPY")
 STATUSES = ("cancel", "amend", "roll", "allocate")
