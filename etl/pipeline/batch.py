@@ -37,9 +37,10 @@ class BookedFeed(msgspec.Struct, frozen=True):
 
 
 class Booked(msgspec.Struct, frozen=True):
-    """What one batch did: messages by outcome, how long it took, when its newest trade was executed."""
+    """What one batch did: messages by outcome, of how many answers, how long it took, when the newest was done."""
 
     counts: Counter[str]
+    answers: int
     seconds: float
     newest: datetime | None
 
@@ -87,7 +88,8 @@ class BatchBooker:
         if reason is not None:
             self._hold(after, reason)
         executed = [message.executed_at for message in messages if message.executed_at]
-        return Booked(counts, self._clock.monotonic() - started, executed[-1] if executed else None)
+        seconds = self._clock.monotonic() - started
+        return Booked(counts, len(waiting), seconds, executed[-1] if executed else None)
 
     def _write(self, work: UnitOfWork, messages: Sequence[ReadMessage]) -> Counter[str]:
         """Write what the messages mean; a message that the database refuses becomes an exception item, alone."""

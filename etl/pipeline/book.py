@@ -13,8 +13,8 @@ from etl.clock import Clock
 from etl.pipeline.batch import BatchBooker, Booked, BookedFeed
 from etl.store.unit_of_work import OpenWork
 
-BACKLOG = 1_000  # messages booked within a second: from then on booking is worth a process of its own
-BACKLOG_ENDS_S = 10.0  # seconds without so many after which it is not
+BACKLOG = 30  # answers booked within a second: from then on booking and polling are worth a process each
+BACKLOG_ENDS_S = 10.0  # seconds without so many after which they are not
 
 log = structlog.get_logger()
 
@@ -80,10 +80,10 @@ class Booker:
         return self._here.book()
 
     def _measure(self, booked: Booked) -> None:
-        now, total = self._clock.monotonic(), booked.counts.total()
+        now = self._clock.monotonic()
         if now - self._second > 1.0:
             self._second, self._within_it = now, 0
-        self._within_it += total
+        self._within_it += booked.answers
         if self._within_it >= BACKLOG:
             self._backlog_until = now + BACKLOG_ENDS_S
         self.counts += booked.counts

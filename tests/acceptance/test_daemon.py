@@ -6,6 +6,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
 from etl.cli.proof import prove
 from etl.sandbox.options import User
@@ -127,10 +128,14 @@ def test_law_1_whatever_sigkill_interrupts_is_booked_or_in_a_poll_in_doubt(play,
 def test_the_process_that_books_a_backlog_ends_with_the_daemon_and_takes_nothing_with_it(
     play, program_for, database, ended_by
 ):
-    sandbox = play(trades=8000)
-    program = program_for(sandbox, page_size=1000)
+    sandbox = play(trades=4000)
+    program = program_for(sandbox, page_size=20)
     with program.daemon() as daemon:
-        until(lambda: booking_processes_of(daemon), what="the process", within_s=120)
+        until(lambda: booked(database), what="the first trades")
+        with database.connect() as other:  # nothing is booked until the drain is well ahead
+            other.execute(text("SELECT FROM stp.booker FOR UPDATE"))
+            until(lambda: rows(database, "SELECT FROM stp.unbooked OFFSET 100"), what="a backlog")
+        until(lambda: booking_processes_of(daemon), what="the process")
         (pid,) = booking_processes_of(daemon)
         if ended_by is signal.SIGTERM:
             assert daemon.stop() == 0
@@ -138,7 +143,7 @@ def test_the_process_that_books_a_backlog_ends_with_the_daemon_and_takes_nothing
             daemon.kill()
         until(lambda: not Path(f"/proc/{pid}").exists(), what="the process to end")
     with program.daemon() as again:
-        until(lambda: count_handed_out(sandbox) == 8000, what="the queue to be empty", within_s=120)
+        until(lambda: count_handed_out(sandbox) == 4000, what="the queue to be empty", within_s=120)
         until(lambda: not status_of(database)["landed_unbooked"], what="the rest", within_s=120)
         assert again.stop() == 0
 
