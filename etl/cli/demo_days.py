@@ -93,7 +93,7 @@ class Days:
         """Lose pages and have their trades come again; cancel a trade and falsify a position; return the trade."""
         size = self._feed.settings.page_size
         self._vendor.plan({"fault": "close_after", "times": LOST_PAGES, "non_empty": "true"})
-        self._vendor.execute(min(LOST_PAGES * size, 400) + 10)
+        self._vendor.execute(count=min(LOST_PAGES * size, 400) + 10)
         self._heal()
         self._vendor.clear_faults()
         later = (day + timedelta(days=14 - day.weekday())).isoformat()  # a Monday

@@ -50,7 +50,7 @@ class Requests:
 
     def _begin(self) -> Request | None:
         with self._open_work() as work:
-            if not work.requests.any_wanted(self._feed_id):
+            if not work.requests.any_wanted(self._feed_id, self._epoch()):
                 return None
             work.feeds.hold_fence(self._feed_id, self._epoch())
             request = work.requests.take(

@@ -1,6 +1,7 @@
 """Balances with real processes: deposits, trades and withdrawals agree; one wrong figure is one break."""
 
 import json
+import re
 from datetime import UTC, datetime, time, timedelta
 from decimal import Decimal
 
@@ -12,7 +13,7 @@ from tests.acceptance.program import until
 from tests.databases import rows
 
 QUICK = {"ghost_s": 0.2, "eligible_after_s": 0.1, "poll_interval_s": 0.2, "balance_assets": ["BTC", "USD"]}
-RULES = '[reconciliation]\nconfirm_after_s = 0.2\ncall_spacing_s = 0\ndaily = "off"\n{}\n'
+RULES = '[reconciliation]\nsweep = "off"\nconfirm_after_s = 0.2\ncall_spacing_s = 0\ndaily = "off"\n{}\n'
 CUT = time(TURNS_AT.seconds // 3600)
 
 pytestmark = pytest.mark.skipif(
@@ -33,7 +34,7 @@ def world(play, program_for):
 
 
 def with_rules(program, more=""):
-    program.file.write_text(program.file.read_text().split("[reconciliation]")[0] + RULES.format(more))
+    program.file.write_text(re.sub(r"\[reconciliation\]\n[^[]*", RULES.format(more), program.file.read_text()))
 
 
 def reconcile(program, *words):

@@ -56,7 +56,7 @@ def test_balances_without_assets_in_the_settings_are_a_wrong_use(stp_etl):
     done = stp_etl("reconcile", "balances")
 
     assert done.code == 1
-    assert "name the assets first, as balance_assets of [feeds.main]" in done.err
+    assert "as balance_assets of [feeds.main]" in done.err
 
 
 def test_lists_show_every_digit_and_what_a_figure_is_made_of(cli, desk):

@@ -1,6 +1,7 @@
 """What a failover of the database means for one feed: the window of its gap, its numbers, and the fence."""
 
 import json
+from datetime import timedelta
 
 import pytest
 
@@ -176,7 +177,7 @@ def test_a_restore_that_makes_no_sense_changes_nothing(desk, stp_etl, database, 
 
 
 def test_a_restored_database_is_asked_for_everything_since(desk, stp_etl, database):
-    before = SystemClock().now().replace(hour=12, microsecond=0)
+    before = (SystemClock().now() - timedelta(days=1)).replace(hour=12, microsecond=0)
 
     ended = stp_etl("gaps", "open", "--reason", "dump put back", "--restored-from", before.isoformat())
 

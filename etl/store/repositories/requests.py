@@ -10,10 +10,16 @@ import msgspec
 from sqlalchemy import Connection, insert, select, text, update
 
 from etl.domain.text import storable
+from etl.errors import FenceLostError
 from etl.store.rows.request import RequestRow
 
 CHANNEL = "stp_request"
 # Also what a leader before us had begun: whoever asked still waits.
+ANY_WANTED = text("""
+SELECT EXISTS (SELECT FROM stp.request r WHERE r.feed_id = :feed_id AND r.state IN ('requested', 'running')),
+    EXISTS (SELECT FROM stp.lease l WHERE l.feed_id = :feed_id AND l.epoch = :epoch
+        AND coalesce(l.timeline = stp.timeline(), true))
+""")
 TAKE = text("""
 UPDATE stp.request SET state = 'running', epoch = :epoch, started_at = :at
 WHERE id = (
@@ -66,11 +72,15 @@ class RequestRepository:
         """Wake the leader when this commits. It takes a lock of the whole cluster: never in a landing commit."""
         self._connection.execute(text("SELECT pg_notify(:channel, :id)"), {"channel": CHANNEL, "id": str(feed_id)})
 
-    def any_wanted(self, feed_id: int) -> bool:
-        """Return whether any request is not over; it writes nothing, unlike the fence, so it may be asked often."""
-        unfinished = RequestRow.state.in_(("requested", "running"))
-        statement = select(RequestRow.id).where(RequestRow.feed_id == feed_id, unfinished)
-        return self._connection.execute(statement.limit(1)).first() is not None
+    def any_wanted(self, feed_id: int, epoch: int) -> bool:
+        """Return whether any request is not over; it writes nothing, unlike the fence, so it may be asked often.
+
+        Raises FenceLostError where the fence would: the leader of a feed that rests finds out here.
+        """
+        wanted, ours = self._connection.execute(ANY_WANTED, {"feed_id": feed_id, "epoch": epoch}).one()
+        if not ours:
+            raise FenceLostError("another instance leads this feed now, or the database failed over")
+        return bool(wanted)
 
     def take(self, feed_id: int, kinds: list[str], *, epoch: int, at: datetime) -> Request | None:
         """Begin the oldest request of these kinds; None where there is none. The caller holds the fence."""
