@@ -232,7 +232,8 @@ def test_over_a_weekend_the_positions_of_monday_are_no_breaks(world, hours):
 
 def test_where_another_reading_clears_most_it_is_said_once_and_goes_when_it_is_right(world):
     for number in range(24):
-        day = f"2030-08-{5 + number % 5:02d}" if number < 20 else f"2030-08-{12 + number % 4}"
+        number_of_day = 2 + number % 5 if number < 20 else 9 + number % 4
+        day = f"2032-08-{number_of_day:02d}"  # so late that the opened book holds nothing there
         symbol = ("EUR/USD", "GBP/USD", "AUD/USD", "USD/CHF", "USD/JPY")[number % 5 if number >= 20 else number // 5]
         world.execute(symbol=symbol, tradeType="Outright", valueDate=day, dealtAmount=1000 + number)
     world.drained()
@@ -240,7 +241,7 @@ def test_where_another_reading_clears_most_it_is_said_once_and_goes_when_it_is_r
     ours = rows(
         world.database,
         "SELECT symbol, value_date::text, -2 * sum(base_amount) FROM reporting.position"
-        " WHERE value_date BETWEEN '2030-08-05' AND '2030-08-16' GROUP BY 1, 2",
+        " WHERE value_date BETWEEN '2032-08-02' AND '2032-08-13' GROUP BY 1, 2",
     )
     for sign in (1, -1):
         for symbol, day, base in ours:
