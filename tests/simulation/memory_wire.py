@@ -43,6 +43,7 @@ class Network:
     def __init__(self, application: Application, loop: VirtualLoop, watcher: Watcher) -> None:
         self.application, self.loop, self.watcher = application, loop, watcher
         self.open: list[MemorySocket] = []
+        self.served: set[asyncio.Task[None]] = set()  # the loop itself would let them be collected while they wait
         self.closed_until = 0.0
         self._quiet, _peer = socket.socketpair()
         self._ended, gone = socket.socketpair()
@@ -120,6 +121,8 @@ class MemorySocket:
     def _deliver(self, whole: tuple[bytes, bytes]) -> None:
         loop = self._network.loop
         task = loop.create_task(_serve(self._network.application, whole, self.transport, client_left=self.closed))
+        self._network.served.add(task)
+        task.add_done_callback(self._network.served.discard)
         task.add_done_callback(_raise_outside(loop))
         if not loop.is_running():  # a timer of the loop delivers it otherwise
             loop.settle()
