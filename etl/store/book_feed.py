@@ -10,8 +10,9 @@ import msgspec
 from psycopg import sql
 from sqlalchemy import Connection, Row, text
 
+from etl.store.copying import driver_of
 from etl.store.database import Database, translating
-from etl.store.day_sums import DayKey, Looked, RowKey, day_sums, driver_of, rows_of
+from etl.store.day_sums import DayKey, Looked, RowKey, day_sums, rows_of
 from etl.store.repositories.contract import ContractColumn, ContractRepository
 
 EXACT_TEXT = (

@@ -7,9 +7,10 @@ from datetime import date
 from typing import Any
 
 import msgspec
-import psycopg
 from psycopg import sql
 from sqlalchemy import Connection
+
+from etl.store.copying import driver_of
 
 VERSIONS, LEGS = "trade_version", "trade_leg_version"
 LATER = "valid_to"
@@ -73,10 +74,3 @@ def _ask(connection: Connection, question: str, schema: str, looked: Looked, **m
 
 def _day(day: date, end: date, name: str) -> sql.Literal:
     return sql.Literal(name if day == end else day)
-
-
-def driver_of(connection: Connection) -> psycopg.Connection:
-    """Return the driver's own connection, which knows COPY."""
-    driver = connection.connection.driver_connection
-    assert isinstance(driver, psycopg.Connection), "the driver is psycopg 3"
-    return driver

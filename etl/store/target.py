@@ -15,8 +15,9 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from etl.errors import CommitUnknownError, OperatorError
 from etl.store.book_feed import EXACT_TEXT, Change, lent
+from etl.store.copying import driver_of
 from etl.store.database import OLDEST_POSTGRES, Database, commit, translated
-from etl.store.day_sums import DayKey, Looked, RowKey, day_sums, driver_of, rows_of
+from etl.store.day_sums import DayKey, Looked, RowKey, day_sums, rows_of
 from etl.store.repositories.contract import ContractColumn
 from etl.store.target_tables import MARK, OURS, POSITION, TABLES, making
 

@@ -16,8 +16,9 @@ import structlog
 from etl.clock import SystemClock
 from etl.controls.publish import Publisher
 from etl.controls.verify import Verifier
+from etl.store.copying import driver_of
 from etl.store.database import Database
-from etl.store.day_sums import LEGS, VERSIONS, driver_of
+from etl.store.day_sums import LEGS, VERSIONS
 from tests.benchmarks.filled import fill
 from tests.benchmarks.report import RATES, Figure, table
 from tests.databases import EMPTY, Server, change, embedded, migrated
