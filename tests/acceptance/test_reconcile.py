@@ -1,47 +1,27 @@
 """Reconciliation with real processes: the sandbox errs, and the right break or the right healing comes of it."""
 
 import json
-import re
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from etl.domain.ageing import is_near_cut
-from etl.domain.calendar import NEW_YORK, TURNS_AT
 from tests.acceptance.program import booked, until
+from tests.acceptance.reconciling import QUICK, not_near_cut, reconcile, with_rules
 from tests.databases import rows, value
 
-QUICK = {"ghost_s": 0.2, "eligible_after_s": 0.1, "resend_days_at_once": 31, "poll_interval_s": 0.2}
-RULES = '[reconciliation]\nsweep = "off"\nconfirm_after_s = 0.2\ncall_spacing_s = 0\ndaily = "off"\n{}\n'
-CUT = time(TURNS_AT.seconds // 3600)
-
-pytestmark = pytest.mark.skipif(
-    is_near_cut(datetime.now(UTC), CUT, NEW_YORK, within=timedelta(minutes=15)),
-    reason="the trade day turns about now: a run tells the timing only",
-)
+pytestmark = not_near_cut
 
 
 @pytest.fixture
 def world(play, program_for):
     """A sandbox with a backlog of today and tomorrow's value dates, drained, and opened at go-live."""
     sandbox = play(trades=150, eligible_after_s=0)
-    program = program_for(sandbox, **QUICK)
+    program = program_for(sandbox, **QUICK, resend_days_at_once=31)
     with_rules(program)
     assert program.call("poll").returncode == 0
     opened = reconcile(program, "positions", "--open", "--reason", "go-live")
     assert {each["result"] for each in opened[1]} == {"opened"}, opened
     return sandbox, program
-
-
-def with_rules(program, more=""):
-    program.file.write_text(re.sub(r"\[reconciliation\]\n[^[]*", RULES.format(more), program.file.read_text()))
-
-
-def reconcile(program, *words):
-    """Return the exit code and the outcomes."""
-    done = program.call("reconcile", *words, "--format", "json")
-    assert done.stdout, done.stderr
-    return done.returncode, json.loads(done.stdout)
 
 
 def breaks(database, columns="kind, key, state"):

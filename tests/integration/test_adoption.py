@@ -1,15 +1,13 @@
 """Adoption: the vendor's own answer about one trade becomes a version, and positions are right at once (law 9)."""
 
 import json
-from dataclasses import asdict
 
 import pytest
 from typer.testing import CliRunner
 
 from etl.cli.main import app as stp_etl
-from etl.sandbox.variants import Variants
 from tests.databases import change, rows, value
-from tests.reconciling import World, sandbox_at_noon
+from tests.reconciling import sandbox_at_noon
 
 NEWEST = "SELECT trade_id, order_id FROM reporting.trade WHERE order_id IS NOT NULL ORDER BY change_seq DESC LIMIT 1"
 VERSIONS = "SELECT version, source, status, live FROM reporting.trade_version WHERE trade_id = :id ORDER BY version"
@@ -21,22 +19,15 @@ def pool():
 
 
 @pytest.fixture
-def make(pool, database, tmp_path):
+def make(make_world):
     """Return a function that makes a drained feed after go-live."""
-    sandbox, users = pool
-    made = []
 
     def world(rules=""):
-        made.append(World(sandbox, next(users), database, tmp_path, rules=rules))
-        made[-1].open()
-        return made[-1]
+        made = make_world(rules=rules)
+        made.open()
+        return made
 
-    yield world
-    for each in made:
-        each.close()
-    sandbox.control.clear_faults()
-    sandbox.control.variant(**asdict(Variants()))
-    sandbox.control.post("position-error", {"clear": True})
+    return world
 
 
 def newest(world, **content):

@@ -1,14 +1,11 @@
 """Investigation of position breaks: what it asks and finds, when it asks days again, and when a person must look."""
 
-from dataclasses import asdict
-
 import pytest
 
 from etl.domain.gaps import GapCause
 from etl.domain.window import Window
-from etl.sandbox.variants import Variants
 from tests.databases import rows, value
-from tests.reconciling import World, sandbox_at_noon
+from tests.reconciling import sandbox_at_noon
 
 LATER = {"symbol": "EUR/USD", "tradeType": "Outright", "valueDate": "2030-07-22"}
 BOUGHT = {"currency": "EUR", "side": "Buy"}
@@ -21,13 +18,11 @@ def pool():
 
 
 @pytest.fixture
-def make(pool, database, tmp_path):
+def make(make_world):
     """Return a function that makes a drained feed after go-live, with these trades on one far value date."""
-    sandbox, users = pool
-    made = []
 
     def world(*amounts, rules=""):
-        made.append(found := World(sandbox, next(users), database, tmp_path, rules=rules))
+        found = make_world(rules=rules)
         found.trades = [
             found.execute(**LATER, **BOUGHT, dealtAmount=amount, customerAccount=f"{found.user.org}LE1")
             for amount in amounts
@@ -36,12 +31,7 @@ def make(pool, database, tmp_path):
         found.open()
         return found
 
-    yield world
-    for each in made:
-        each.close()
-    sandbox.control.clear_faults()
-    sandbox.control.variant(**asdict(Variants()))
-    sandbox.control.post("position-error", {"clear": True})
+    return world
 
 
 def wrong_by(world, base):

@@ -26,21 +26,9 @@ def pool():
 
 
 @pytest.fixture
-def made(pool, database, tmp_path):
+def made(make_world):
     """Make the world of a feed with these settings."""
-    sandbox, users = pool
-    worlds = []
-
-    def make(feed=ASSETS, rules=""):
-        worlds.append(World(sandbox, next(users), database, tmp_path, feed=feed, rules=rules))
-        return worlds[-1]
-
-    yield make
-    for world in worlds:
-        world.close()
-        world.control.post("balance-error", {"clear": True, "org": world.user.org})
-    sandbox.control.clear_faults()
-    sandbox.control.variant(**asdict(Variants()))
+    return lambda feed=ASSETS, rules="": make_world(feed=feed, rules=rules)
 
 
 @pytest.fixture

@@ -1,10 +1,7 @@
 """Fills against the book: what opens a gap, what a break, and when a 404 proves nothing."""
 
-from dataclasses import asdict
-
 import pytest
 
-from etl.sandbox.variants import Variants
 from tests.databases import change, rows, value
 from tests.reconciling import World, sandbox_at_noon
 
@@ -17,14 +14,9 @@ def pool():
 
 
 @pytest.fixture
-def world(pool, database, tmp_path):
+def world(make_world):
     """A drained feed."""
-    sandbox, users = pool
-    world = World(sandbox, next(users), database, tmp_path)
-    yield world
-    world.close()
-    sandbox.control.clear_faults()
-    sandbox.control.variant(**asdict(Variants()))
+    return make_world()
 
 
 @pytest.fixture

@@ -1,11 +1,9 @@
 """Positions against the sandbox's own: what becomes a break, what does not, and every form that A14 leaves open."""
 
-from dataclasses import asdict
 from datetime import timedelta
 
 import pytest
 
-from etl.sandbox.variants import Variants
 from tests.databases import rows, value
 from tests.reconciling import NOON, World, sandbox_at_noon
 
@@ -16,15 +14,9 @@ def pool():
 
 
 @pytest.fixture
-def fresh(pool, database, tmp_path):
+def fresh(make_world):
     """A drained feed before go-live."""
-    sandbox, users = pool
-    world = World(sandbox, next(users), database, tmp_path)
-    yield world
-    world.close()
-    sandbox.control.clear_faults()
-    sandbox.control.variant(**asdict(Variants()))
-    sandbox.control.post("position-error", {"clear": True})
+    return make_world()
 
 
 @pytest.fixture

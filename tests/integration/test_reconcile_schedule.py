@@ -8,7 +8,7 @@ from etl.domain.gaps import GapCause
 from etl.domain.window import Window
 from etl.reconcile import ReconcileJob
 from tests.databases import rows, value
-from tests.reconciling import World, sandbox_at_noon
+from tests.reconciling import sandbox_at_noon
 
 CAUSES = "SELECT DISTINCT control, cause FROM reporting.reconciliation_run WHERE run_id > :after ORDER BY 1, 2"
 
@@ -19,19 +19,9 @@ def pool():
 
 
 @pytest.fixture
-def make(pool, database, tmp_path):
+def make(make_world):
     """Return a function that makes a drained feed."""
-    sandbox, users = pool
-    made = []
-
-    def world(rules=""):
-        made.append(World(sandbox, next(users), database, tmp_path, rules=rules))
-        return made[-1]
-
-    yield world
-    for each in made:
-        each.close()
-    sandbox.control.post("position-error", {"clear": True})
+    return lambda rules="": make_world(rules=rules)
 
 
 @pytest.fixture
