@@ -78,16 +78,15 @@ class Certifier:
             sweep = work.sweeps.sweep_of(self._feed.feed_id, day)
             facts, runs = self._facts(work, day, at, sweep)
             state, reasons = judge(facts)
-            counts, digest = work.certificates.trades(self._feed.feed_id, day, facts.closes_at)
+            trades = work.certificates.trades(self._feed.feed_id, day, facts.closes_at)
             before = work.certificates.last(self._feed.feed_id, day)
             content: dict[str, Any] = {
                 "feed_id": self._feed.feed_id, "trade_date": day, "number": before["number"] + 1 if before else 1,
                 "state": state.value, "issued_at": at, "issued_by": operator,
-                "reasons": msgspec.to_builtins(reasons), "counts": counts,
-                "sums": work.certificates.sums(self._feed.feed_id, day),
+                "reasons": msgspec.to_builtins(reasons), "counts": trades.counts, "sums": trades.sums,
                 "basis": self._basis(work, facts, runs, sweep),
                 "cited": [each for run in runs.values() for each in run["cited"]],
-                "trades_sha256": digest, "settings_hash": self._feed.settings_hash,
+                "trades_sha256": trades.sha256, "settings_hash": self._feed.settings_hash,
                 "software_version": self._feed.software_version,
             }  # fmt: skip
             content["difference"] = difference(before, content)

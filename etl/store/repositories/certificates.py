@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import date, datetime, timedelta
 from typing import Any
 
+import msgspec
 from sqlalchemy import Connection, insert, select, text
 
 from etl.domain.certificate import Control, OpenBreak, OpenGap
@@ -69,32 +70,44 @@ BREAKS_OF = text("""
 SELECT id AS break_id, kind, state, trade_id FROM stp.recon_break
 WHERE feed_id = :feed_id AND kind = ANY (:kinds) AND state IN ('open', 'investigating', 'accepted') ORDER BY id
 """)
-CURRENT = """
-FROM stp.trade_version v JOIN stp.trade t ON t.feed_id = v.feed_id AND t.trade_id = v.trade_id AND t.version = v.version
-WHERE v.feed_id = :feed_id AND v.trade_date = :day
-"""
-TRADES = text(f"""
-SELECT count(*) AS trades, count(*) FILTER (WHERE v.live) AS live, count(*) FILTER (WHERE v.version > 1) AS amended,
-    count(*) FILTER (WHERE t.first_landed_at >= :closes) AS late,
+# One statement, so that counts, sums and hash are of one instant while booking goes on.
+DAY = text("""
+WITH day AS MATERIALIZED (
+    SELECT v.feed_id, v.trade_id, v.version, v.trade_type, v.live, v.content_hash, t.first_landed_at
+    FROM stp.trade_version v JOIN stp.trade t USING (feed_id, trade_id, version)
+    WHERE v.feed_id = :feed_id AND v.trade_date = :day
+), moved AS (
+    SELECT l.currency, coalesce(sum(l.amount) FILTER (WHERE l.amount > 0), 0)::text AS receive,
+        coalesce(sum(l.amount) FILTER (WHERE l.amount < 0), 0)::text AS pay
+    FROM day JOIN stp.trade_leg g USING (feed_id, trade_id, version)
+    CROSS JOIN LATERAL (VALUES (g.dealt_currency, g.dealt_amount), (g.settled_currency, g.settled_amount))
+        AS l (currency, amount)
+    WHERE day.live GROUP BY 1
+)
+SELECT count(*) AS trades, count(*) FILTER (WHERE live) AS live, count(*) FILTER (WHERE version > 1) AS amended,
+    count(*) FILTER (WHERE first_landed_at >= :closes) AS late,
     sha256(convert_to(coalesce(string_agg(
-        v.trade_id || ' ' || v.version || ' ' || encode(v.content_hash, 'hex'), E'\\n' ORDER BY v.trade_id COLLATE "C"
-    ), ''), 'UTF8')) AS trades_sha256 {CURRENT}
-""")
-TYPES = text(f"SELECT v.trade_type, count(*) AS trades {CURRENT} GROUP BY 1 ORDER BY 1")
-SUMS = text(f"""
-SELECT l.currency, sum(l.amount) FILTER (WHERE l.amount > 0) AS receive,
-    sum(l.amount) FILTER (WHERE l.amount < 0) AS pay
-FROM (
-    SELECT v.feed_id, v.trade_id, v.version, v.live {CURRENT}
-) AS v
-JOIN stp.trade_leg g USING (feed_id, trade_id, version)
-CROSS JOIN LATERAL (VALUES (g.dealt_currency, g.dealt_amount), (g.settled_currency, g.settled_amount))
-    AS l (currency, amount)
-WHERE v.live GROUP BY 1 ORDER BY 1
+        trade_id || ' ' || version || ' ' || encode(content_hash, 'hex'), E'\\n' ORDER BY trade_id COLLATE "C"
+    ), ''), 'UTF8')) AS trades_sha256,
+    (SELECT coalesce(jsonb_object_agg(trade_type, n), '{}')
+        FROM (SELECT trade_type, count(*) AS n FROM day GROUP BY 1) AS types) AS types,
+    (SELECT coalesce(jsonb_agg(moved ORDER BY currency), '[]') FROM moved) AS sums
+FROM day
 """)
 KINDS = {"positions": ["position", "value_date_shift"], "fills": ["missing_at_vendor"], "balances": ["balance"]}
 TOGETHER = timedelta(minutes=30)
 """Runs of one look at several levels end within this time."""
+
+
+class DaysTrades(msgspec.Struct, frozen=True):
+    """The trades of a day: counts; `sums` of the live ones by currency, exact, + is received, - is paid; their hash.
+
+    The hash is over a line for each trade, sorted by id: id, version, and its content hash.
+    """
+
+    counts: dict[str, Any]
+    sums: list[dict[str, str]]
+    sha256: bytes
 
 
 class CertificateRepository:
@@ -161,21 +174,11 @@ class CertificateRepository:
         control = Control(name, wanted, chosen["id"], chosen["as_of"], chosen["result"], bool(good), found)
         return control, chosen
 
-    def trades(self, feed_id: int, day: date, closes: datetime) -> tuple[dict[str, Any], bytes]:
-        """Return the counts of the day's trades as they stand now, and the hash over them, sorted by id."""
+    def trades(self, feed_id: int, day: date, closes: datetime) -> DaysTrades:
+        """Return what the day's trades are, as they stand now."""
         values = {"feed_id": feed_id, "day": day, "closes": closes}
-        row = dict(self._connection.execute(TRADES, values).mappings().one())
-        digest = bytes(row.pop("trades_sha256"))
-        types = self._connection.execute(TYPES, {"feed_id": feed_id, "day": day}).all()
-        return {**row, "types": {row.trade_type: row.trades for row in types}}, digest
-
-    def sums(self, feed_id: int, day: date) -> list[dict[str, Any]]:
-        """Return what the day's live trades move, by currency, exact; + is received, - is paid."""
-        rows = self._connection.execute(SUMS, {"feed_id": feed_id, "day": day}).mappings()
-        return [
-            {"currency": row["currency"], "receive": f"{row['receive'] or 0:f}", "pay": f"{row['pay'] or 0:f}"}
-            for row in rows
-        ]
+        row = dict(self._connection.execute(DAY, values).mappings().one())
+        return DaysTrades(sha256=bytes(row.pop("trades_sha256")), sums=row.pop("sums"), counts=row)
 
     def last(self, feed_id: int, day: date) -> dict[str, Any] | None:
         """Return the certificate of the day that was issued last."""
