@@ -10,10 +10,9 @@ from functools import partial
 import msgspec
 import structlog
 
-from etl.clock import Clock
 from etl.controls.balance_judge import BalanceScope, Held, Judge
 from etl.controls.looks import NO_CONTENT, NotDrained
-from etl.controls.questions import Asked, Asker, Drain, Proof, ReconciledFeed, Unanswered
+from etl.controls.questions import Asked, Asker, Drain, Proof, Unanswered
 from etl.domain.ageing import business_day
 from etl.domain.balance import (
     NOTHING_MOVED,
@@ -34,7 +33,7 @@ from etl.domain.balance_answer import (
 from etl.domain.money import EXACT
 from etl.domain.position_answer import Unreadable
 from etl.store.repositories.balances import BROKER, StoredOpening
-from etl.store.unit_of_work import OpenWork, UnitOfWork
+from etl.store.unit_of_work import UnitOfWork
 from etl.vendor.feed import VendorQuestions
 
 HISTORY = timedelta(days=31)
@@ -76,12 +75,9 @@ class BalanceLook(msgspec.Struct, frozen=True):
 class BalanceLooker:
     """Looks at balances for one run."""
 
-    def __init__(
-        self, feed: ReconciledFeed, vendor: VendorQuestions, open_work: OpenWork, *, clock: Clock, drain: Drain,
-        asker: Asker,
-    ) -> None:  # fmt: skip
-        self._feed, self._vendor, self._open_work = feed, vendor, open_work
-        self._clock, self._drain, self._asker = clock, drain, asker
+    def __init__(self, vendor: VendorQuestions, asker: Asker, drain: Drain) -> None:
+        self._vendor, self._asker, self._drain = vendor, asker, drain
+        self._feed, self._open_work, self._clock = asker.feed, asker.open_work, asker.clock
 
     def look(self, scope: BalanceScope) -> BalanceLook | NotDrained | Unanswered:
         """Drain and book, ask for transfers and balances, drain and book again, compare."""

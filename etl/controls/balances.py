@@ -2,55 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from decimal import Decimal
-from threading import Event
+from functools import partial
 from typing import Any
 
 import msgspec
-import structlog
 
-from etl.clock import Clock
 from etl.controls.balance_confirming import BalanceConfirmer, Run, Seen, key_of, known_of
 from etl.controls.balance_judge import BalanceScope
 from etl.controls.balance_looks import BalanceLook, BalanceLooker
 from etl.controls.confirming import near_cut
-from etl.controls.looks import NotDrained
-from etl.controls.questions import (
-    Asker,
-    Drain,
-    Order,
-    Outcome,
-    ReconciledFeed,
-    Unanswered,
-    note_answer,
-    note_failure,
-)
-from etl.domain.balance import (
-    BalanceKey,
-    balance_findings,
-    settlement_day,
-)
+from etl.controls.control import Concluded, Control
+from etl.controls.questions import Asker, Order, Outcome
+from etl.domain.balance import BalanceKey, balance_findings, settlement_day
 from etl.domain.reconciliation import Rules
 from etl.store.repositories.balances import ACCOUNT, BROKER, Counting, Shown
-from etl.store.unit_of_work import OpenWork, UnitOfWork
-from etl.vendor.feed import VendorQuestions
-
-FAULTS_SAID = 5
-SUBJECT = "balances"
-
-log = structlog.get_logger()
+from etl.store.unit_of_work import UnitOfWork
 
 
-class BalanceControl:
+class BalanceControl(Control):
     """Compares the balances of one feed with the vendor's. One run at a time a feed."""
 
-    def __init__(
-        self, feed: ReconciledFeed, vendor: VendorQuestions, open_work: OpenWork, *, clock: Clock, drain: Drain,
-        epoch: Callable[[], int], stop: Event,
-    ) -> None:  # fmt: skip
-        self._feed, self._vendor, self._open_work = feed, vendor, open_work
-        self._clock, self._drain, self._epoch, self._stop = clock, drain, epoch, stop
+    name = "balances"
 
     @property
     def levels(self) -> list[str]:
@@ -71,61 +44,26 @@ class BalanceControl:
         counting = Counting(
             feed.feed_id, level, feed.balance_assets, feed.settled_at_execution, settlement_day(today), orgs
         )
-        told = {"assets": list(feed.balance_assets), "settled_at_execution": list(feed.settled_at_execution)}
         with self._open_work() as work:
-            work.feeds.hold_fence(feed.feed_id, self._epoch())
-            run_id = work.reconciling.begin(
-                feed.feed_id, SUBJECT, at=self._clock.now(), cause=order.cause, by=order.by, reason=order.reason,
-                trade_day=today, rules={**feed.settings, **told, "level": level, "value": value},
+            run_id = self._begin(
+                work, order, today, level=level, value=value, assets=list(feed.balance_assets),
+                settled_at_execution=list(feed.settled_at_execution),
             )  # fmt: skip
             opened = {} if opening else work.balances.openings(feed.feed_id, level, value)
             work.commit()
         asker = Asker(feed, self._open_work, self._clock, run_id)
-        looker = BalanceLooker(
-            feed, self._vendor, self._open_work, clock=self._clock, drain=self._drain, asker=asker
-        )  # fmt: skip
+        looker = BalanceLooker(self._vendor, asker, self._drain)
         confirmer = BalanceConfirmer(feed, looker, self._open_work, clock=self._clock, stop=self._stop)
         run = Run(run_id, BalanceScope(level, value, today, rules, counting, opened), order, opening)
-        return self._finish(run, asker, confirmer.compare(run))
+        seen, subject = confirmer.compare(run), f"{self.name} {run.scope.name}"
+        ended = partial(self._conclude, run, seen, subject) if isinstance(seen, Seen) else seen
+        return self._finish(
+            run_id, subject, asker, {"openings": sorted({o.opening_id for o in opened.values()})}, ended
+        )
 
-    def _finish(self, run: Run, asker: Asker, seen: Seen | NotDrained | Unanswered) -> Outcome:
-        """Write the breaks and the run in one commit."""
-        subject = f"{SUBJECT} {run.scope.name}"
-        with self._open_work() as work:
-            work.feeds.hold_fence(self._feed.feed_id, self._epoch())
-            work.breaks.lock(self._feed.feed_id)
-            match seen:
-                case NotDrained(why):
-                    outcome = Outcome(run.run_id, SUBJECT, subject, "not_drained", detail=why)
-                case Unanswered(why):
-                    number = note_failure(work, self._feed, subject, why, run_id=run.run_id, clock=self._clock)
-                    outcome = Outcome(run.run_id, SUBJECT, subject, "query_failed", detail=why, changed=(number,))
-                case Seen():
-                    outcome = self._conclude(work, run, seen, subject)
-            work.reconciling.end(
-                run.run_id, state="failed" if outcome.result in ("not_drained", "query_failed") else "done",
-                result=outcome.result, as_of=seen.last.as_of if isinstance(seen, Seen) else None,
-                ended_at=self._clock.now(), compared=outcome.compared, agreed=outcome.agreed, breaks=outcome.breaks,
-                basis=_basis(run, seen) | {"calls": asker.calls},
-                counts=_counts(seen) if isinstance(seen, Seen) else {}, cited=work.reconciling.cited(asker.cited),
-                detail=outcome.detail,
-            )  # fmt: skip
-            work.commit()
-        log.info(
-            "reconcile.ended", feed=self._feed.name, control=SUBJECT, subject=subject, result=outcome.result,
-            run=run.run_id, compared=outcome.compared, breaks=outcome.breaks,
-        )  # fmt: skip
-        return outcome
-
-    def _conclude(self, work: UnitOfWork, run: Run, seen: Seen, subject: str) -> Outcome:
-        """Write what was confirmed, and return the outcome of a run whose questions were answered."""
-        changed = list[int]()
-        if seen.last.faults:
-            said = "; ".join(seen.last.faults[:FAULTS_SAID])
-            why = f"{len(seen.last.faults)} things cannot be relied on: {said}"
-            changed.append(note_failure(work, self._feed, subject, why, run_id=run.run_id, clock=self._clock))
-        else:
-            note_answer(work, self._feed, subject, run_id=run.run_id, clock=self._clock)
+    def _conclude(self, run: Run, seen: Seen, subject: str, work: UnitOfWork) -> Concluded:
+        """Write what was confirmed."""
+        changed = self._note_faults(work, run.run_id, subject, seen.last.faults, what="things")
         result, detail = self._result(run, seen)
         if run.opening and result == "opened":
             self._open(work, run, seen.last)
@@ -135,10 +73,13 @@ class BalanceControl:
                 self._feed.feed_id, run.scope.level, run.run_id, seen.last.as_of, _shown(run.scope, seen)
             )
         compared = len(seen.agreed | seen.differing.keys() | seen.left | seen.last.unopened)
-        return Outcome(
-            run.run_id, SUBJECT, subject, result, compared=compared, agreed=len(seen.agreed),
+        outcome = Outcome(
+            run.run_id, self.name, subject, result, compared=compared, agreed=len(seen.agreed),
             breaks=len(seen.differing) if result == "breaks" else 0, detail=detail, changed=tuple(changed),
         )  # fmt: skip
+        drained = [msgspec.to_builtins(each) for each in seen.last.drained]
+        basis = {"looks": seen.looks, "drained": drained, "adjustments": seen.last.held.adjusted}
+        return Concluded(outcome, seen.last.as_of, basis, _counts(seen))
 
     def _result(self, run: Run, seen: Seen) -> tuple[str, str]:
         look, left = seen.last, ", ".join(" ".join(filter(None, key)) for key in sorted(seen.left))
@@ -220,15 +161,7 @@ def _empty_words(seen: Seen) -> str:
     return f"the vendor's answer named none of the assets, {seen.looks} times, while {expected} are expected"
 
 
-def _basis(run: Run, seen: Seen | NotDrained | Unanswered) -> dict[str, Any]:
-    basis: dict[str, Any] = {"openings": sorted({each.opening_id for each in run.scope.opened.values()})}
-    if isinstance(seen, Seen):
-        drained = [msgspec.to_builtins(each) for each in seen.last.drained]
-        basis |= {"looks": seen.looks, "drained": drained, "adjustments": seen.last.held.adjusted}
-    return basis
-
-
-def _counts(seen: Seen) -> Mapping[str, Any]:
+def _counts(seen: Seen) -> dict[str, Any]:
     look = seen.last
     return {
         "agreed": len(seen.agreed), "differing": len(seen.differing), "left": len(seen.left),

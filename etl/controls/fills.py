@@ -3,34 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
 from datetime import date, timedelta
-from threading import Event
+from functools import partial
 
 import msgspec
 import structlog
 
-from etl.clock import Clock
+from etl.controls.control import Concluded, Control
 from etl.controls.missing import Missing, note_missing
-from etl.controls.questions import (
-    Asked,
-    Asker,
-    Drain,
-    Order,
-    Outcome,
-    ReconciledFeed,
-    Unanswered,
-    note_answer,
-    note_failure,
-)
+from etl.controls.questions import Asked, Asker, Order, Outcome, Proof, Unanswered, note_answer, note_failure
 from etl.domain.fills_answer import Fill, FillsAnswer, fills_in, trade_in
 from etl.domain.position_answer import Unreadable
 from etl.domain.reconciliation import BreakKind, Finding
 from etl.store.repositories.breaks import UNFINISHED
-from etl.store.unit_of_work import OpenWork, UnitOfWork
-from etl.vendor.feed import VendorQuestions
+from etl.store.unit_of_work import UnitOfWork
 
-SUBJECT = "fills"
 NOT_FOUND = 404
 
 log = structlog.get_logger()
@@ -48,26 +35,17 @@ class Seen(msgspec.Struct):
     failure: str | None = None
 
 
-class FillsControl:
+class FillsControl(Control):
     """Asks the orders with recent trades for their fills, newest first, so many a run; the next run goes on."""
 
-    def __init__(
-        self, feed: ReconciledFeed, vendor: VendorQuestions, open_work: OpenWork, *, clock: Clock, drain: Drain,
-        epoch: Callable[[], int], stop: Event,
-    ) -> None:  # fmt: skip
-        self._feed, self._vendor, self._open_work = feed, vendor, open_work
-        self._clock, self._drain, self._epoch, self._stop = clock, drain, epoch, stop
+    name = "fills"
 
     def run(self, order: Order) -> Outcome:
         """Ask, and write what was found. Raises FenceLostError where another instance leads the feed."""
         feed, today = self._feed, self._feed.today(self._clock)
         since = today - timedelta(days=feed.history_days)
         with self._open_work() as work:
-            work.feeds.hold_fence(feed.feed_id, self._epoch())
-            run_id = work.reconciling.begin(
-                feed.feed_id, SUBJECT, at=self._clock.now(), cause=order.cause, by=order.by, reason=order.reason,
-                trade_day=today, rules=dict(feed.settings),
-            )  # fmt: skip
+            run_id = self._begin(work, order, today)
             orders = work.fills.orders(feed.feed_id, since, feed.calls)
             ours = work.fills.live_of(feed.feed_id, since, [each for each, _ in orders])
             work.commit()
@@ -80,7 +58,9 @@ class FillsControl:
             self._note(order_id, change_seq, outcome, run_id)
         self._ask_left_out(asker, seen)
         self._ask_control(asker, seen, since)
-        return self._finish(run_id, asker, seen, since, of=len(orders))
+        drained = self._drain() if seen.missing else None  # what seems to be missing may be on its way
+        ended = partial(self._conclude, run_id, seen, since, len(orders), drained)
+        return self._finish(run_id, self.name, asker, {}, ended)
 
     def _may_ask(self, asker: Asker) -> bool:
         """Keep the spacing, and return whether the budget of the run allows one more question."""
@@ -90,7 +70,7 @@ class FillsControl:
 
     def _ask_order(self, asker: Asker, seen: Seen, order_id: str, ours: set[str]) -> str:
         """Return what the vendor's list of one order means against ours; a 404 proves nothing (law 10)."""
-        asked = asker.ask(SUBJECT, order_id, lambda: self._vendor.fills(order_id))
+        asked = asker.ask(self.name, order_id, lambda: self._vendor.fills(order_id))
         if isinstance(asked, Unanswered):
             seen.failure = asked.why
             return "failed"
@@ -173,40 +153,28 @@ class FillsControl:
         seen.outcomes["nothing_proven"] += len(seen.unknown)
         seen.unknown.clear()
 
-    def _finish(self, run_id: int, asker: Asker, seen: Seen, since: date, *, of: int) -> Outcome:
-        """Drain once more where trades seem to be missing, then write gaps, breaks and the run in one commit."""
-        feed, drained = self._feed, None
-        if seen.missing:
-            drained = self._drain()
+    def _conclude(
+        self, run_id: int, seen: Seen, since: date, of: int, drained: Proof | None, work: UnitOfWork
+    ) -> Concluded:  # fmt: skip
+        """Write gaps and breaks."""
+        feed, changed = self._feed, list[int]()
         asked = seen.outcomes.total() - seen.outcomes["nothing_proven"]
-        with self._open_work() as work:
-            work.feeds.hold_fence(feed.feed_id, self._epoch())
-            work.breaks.lock(feed.feed_id)
-            changed = []
-            if drained is not None:
-                changed = note_missing(work, feed, seen.missing, at=self._clock.now(), run_id=run_id, since=since)
-            changed += self._missing_at_vendor(work, seen, run_id)
-            changed += self._statuses(work, seen, run_id)
-            if seen.failure is not None:
-                changed.append(note_failure(work, feed, SUBJECT, seen.failure, run_id=run_id, clock=self._clock))
-            elif asked or not of:
-                note_answer(work, feed, SUBJECT, run_id=run_id, clock=self._clock)
-            breaks = len(seen.unknown) + len(seen.statuses)
-            result = "query_failed" if seen.failure else "breaks" if breaks else "gap" if seen.missing else "agreed"
-            work.reconciling.end(
-                run_id, state="failed" if seen.failure else "done", result=result, as_of=self._clock.now(),
-                ended_at=self._clock.now(), compared=asked, agreed=seen.outcomes["agreed"], breaks=breaks,
-                basis={"calls": asker.calls, "orders": of, "since": since.isoformat()}, counts=dict(seen.outcomes),
-                cited=work.reconciling.cited(asker.cited), detail=seen.failure or "",
-            )  # fmt: skip
-            work.commit()
-        log.info(
-            "reconcile.ended", feed=feed.name, control=SUBJECT, result=result, run=run_id, compared=asked, breaks=breaks
-        )
-        return Outcome(
-            run_id, SUBJECT, SUBJECT, result, compared=asked, agreed=seen.outcomes["agreed"], breaks=breaks,
+        if drained is not None:
+            changed = note_missing(work, feed, seen.missing, at=self._clock.now(), run_id=run_id, since=since)
+        changed += self._missing_at_vendor(work, seen, run_id)
+        changed += self._statuses(work, seen, run_id)
+        if seen.failure is not None:
+            changed.append(note_failure(work, feed, self.name, seen.failure, run_id=run_id, clock=self._clock))
+        elif asked or not of:
+            note_answer(work, feed, self.name, run_id=run_id, clock=self._clock)
+        breaks = len(seen.unknown) + len(seen.statuses)
+        result = "query_failed" if seen.failure else "breaks" if breaks else "gap" if seen.missing else "agreed"
+        outcome = Outcome(
+            run_id, self.name, self.name, result, compared=asked, agreed=seen.outcomes["agreed"], breaks=breaks,
             detail=seen.failure or "", changed=tuple(changed),
         )  # fmt: skip
+        basis = {"orders": of, "since": since.isoformat()}
+        return Concluded(outcome, self._clock.now(), basis, seen.outcomes)
 
     def _missing_at_vendor(self, work: UnitOfWork, seen: Seen, run_id: int) -> list[int]:
         feed, at, changed = self._feed, self._clock.now(), list[int]()

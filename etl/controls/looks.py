@@ -10,13 +10,11 @@ from typing import Any
 
 import msgspec
 
-from etl.clock import Clock
-from etl.controls.questions import Asked, Asker, Drain, Proof, ReconciledFeed, Unanswered
+from etl.controls.questions import Asked, Asker, Drain, Proof, Unanswered
 from etl.domain.money import EXACT
 from etl.domain.position_answer import PositionAnswer, Unreadable, joined, positions_in
 from etl.domain.reconciliation import FLAT, Difference, Key, Position, Rules, difference
 from etl.store.repositories.reconciling import HeldPosition
-from etl.store.unit_of_work import OpenWork
 from etl.vendor.feed import VendorQuestions, VendorReply
 
 MOST_PAGES = 1000
@@ -81,12 +79,9 @@ class Look(msgspec.Struct, frozen=True):
 class Looker:
     """Looks at positions for one run."""
 
-    def __init__(
-        self, feed: ReconciledFeed, vendor: VendorQuestions, open_work: OpenWork, *, clock: Clock, drain: Drain,
-        asker: Asker,
-    ) -> None:  # fmt: skip
-        self._feed, self._vendor, self._open_work = feed, vendor, open_work
-        self._clock, self._drain, self._asker = clock, drain, asker
+    def __init__(self, vendor: VendorQuestions, asker: Asker, drain: Drain) -> None:
+        self._vendor, self._asker, self._drain = vendor, asker, drain
+        self._feed, self._open_work, self._clock = asker.feed, asker.open_work, asker.clock
 
     def look(self, scope: Scope) -> Look | NotDrained | Unanswered:
         """Drain and book, ask, drain and book again, compare. A trade done meanwhile may be in the answer or not."""

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from threading import Event
+from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 import msgspec
-import structlog
 
-from etl.clock import Clock
 from etl.controls.confirming import (
     Confirmed,
     Confirmer,
@@ -21,43 +19,19 @@ from etl.controls.confirming import (
     near_cut,
     told_of_reading,
 )
-from etl.controls.looks import Look, Looker, NotDrained, Scope
-from etl.controls.questions import (
-    Asker,
-    Drain,
-    Order,
-    Outcome,
-    ReconciledFeed,
-    Unanswered,
-    note_answer,
-    note_failure,
-)
+from etl.controls.control import Concluded, Control
+from etl.controls.looks import Looker, Scope
+from etl.controls.questions import Asker, Order, Outcome
 from etl.controls.reading_check import read_otherwise, said_once
-from etl.domain.reconciliation import (
-    Finding,
-    Key,
-    Rules,
-    position_findings,
-    term_readings,
-)
-from etl.store.unit_of_work import OpenWork, UnitOfWork
-from etl.vendor.feed import VendorQuestions
-
-FAULTS_SAID = 5
-BY_ITSELF = Order()
-
-log = structlog.get_logger()
+from etl.domain.position_answer import RowFault
+from etl.domain.reconciliation import Finding, Key, Rules, position_findings, term_readings
+from etl.store.unit_of_work import UnitOfWork
 
 
-class PositionControl:
+class PositionControl(Control):
     """Compares the positions of one feed with the vendor's. One run at a time a feed."""
 
-    def __init__(
-        self, feed: ReconciledFeed, vendor: VendorQuestions, open_work: OpenWork, *, clock: Clock, drain: Drain,
-        epoch: Callable[[], int], stop: Event,
-    ) -> None:  # fmt: skip
-        self._feed, self._vendor, self._open_work = feed, vendor, open_work
-        self._clock, self._drain, self._epoch, self._stop = clock, drain, epoch, stop
+    name = "positions"
 
     def values(self, level: str) -> list[str]:
         """Return whose positions are asked at a level: our organisations, or those that the book holds positions of."""
@@ -67,66 +41,29 @@ class PositionControl:
             today = self._feed.today(self._clock)
             return work.reconciling.level_values(self._feed.feed_id, level, today, self._feed.orgs)
 
-    def run(self, level: str, value: str, *, rules: Rules, order: Order = BY_ITSELF, opening: bool = False) -> Outcome:
+    def run(self, level: str, value: str, *, rules: Rules, order: Order, opening: bool = False) -> Outcome:
         """Compare one level and value; with `opening` take the vendor's figures as where we start from.
 
         Raises FenceLostError where another instance leads the feed.
         """
         today = self._feed.today(self._clock)
         with self._open_work() as work:
-            work.feeds.hold_fence(self._feed.feed_id, self._epoch())
-            run_id = work.reconciling.begin(
-                self._feed.feed_id, "positions", at=self._clock.now(), cause=order.cause, by=order.by,
-                reason=order.reason, trade_day=today, rules={**self._feed.settings, "level": level, "value": value},
-            )  # fmt: skip
-            number = work.reconciling.opening(self._feed.feed_id, "positions", level, value)
+            run_id = self._begin(work, order, today, level=level, value=value)
+            number = work.reconciling.opening(self._feed.feed_id, self.name, level, value)
             opened = work.reconciling.opened_positions(number, today) if number is not None and not opening else {}
             work.commit()
         asker = Asker(self._feed, self._open_work, self._clock, run_id)
-        looker = Looker(
-            self._feed, self._vendor, self._open_work, clock=self._clock, drain=self._drain, asker=asker
-        )  # fmt: skip
+        looker = Looker(self._vendor, asker, self._drain)
         run = Run(run_id, Scope(level, value, today, rules, opened), order, opening=opening, opening_id=number)
         confirmer = Confirmer(self._feed, looker, self._open_work, clock=self._clock, stop=self._stop)
-        return self._finish(run, asker, confirmer.compare(run))
+        seen, subject = confirmer.compare(run), f"{self.name} {run.scope.name}"
+        ended = partial(self._conclude, run, seen, subject) if isinstance(seen, Confirmed) else seen
+        return self._finish(run_id, subject, asker, {"opening": number}, ended)
 
-    def _finish(self, run: Run, asker: Asker, seen: Confirmed | NotDrained | Unanswered) -> Outcome:
-        """Write the breaks and the run in one commit."""
-        subject, at = f"positions {run.scope.name}", self._clock.now()
-        with self._open_work() as work:
-            work.feeds.hold_fence(self._feed.feed_id, self._epoch())
-            work.breaks.lock(self._feed.feed_id)
-            match seen:
-                case NotDrained(why):
-                    outcome = Outcome(run.run_id, "positions", subject, "not_drained", detail=why)
-                case Unanswered(why):
-                    number = note_failure(work, self._feed, subject, why, run_id=run.run_id, clock=self._clock)
-                    outcome = Outcome(run.run_id, "positions", subject, "query_failed", detail=why, changed=(number,))
-                case Confirmed():
-                    outcome = self._conclude(work, run, seen, subject)
-            basis = _basis(run, seen) | {"calls": asker.calls}
-            counts = _counts(run.scope, seen) if isinstance(seen, Confirmed) else {}
-            work.reconciling.end(
-                run.run_id, state="failed" if outcome.result in ("not_drained", "query_failed") else "done",
-                result=outcome.result, as_of=seen.last.as_of if isinstance(seen, Confirmed) else None, ended_at=at,
-                compared=outcome.compared, agreed=outcome.agreed, breaks=outcome.breaks, basis=basis, counts=counts,
-                cited=work.reconciling.cited(asker.cited), detail=outcome.detail,
-            )  # fmt: skip
-            work.commit()
-        log.info(
-            "reconcile.ended", feed=self._feed.name, control="positions", subject=subject, result=outcome.result,
-            run=run.run_id, compared=outcome.compared, breaks=outcome.breaks,
-        )  # fmt: skip
-        return outcome
-
-    def _conclude(self, work: UnitOfWork, run: Run, seen: Confirmed, subject: str) -> Outcome:
-        """Write what was confirmed, and return the outcome of a run whose questions were answered."""
-        answer, changed = seen.last.answer, list[int]()
-        if answer.faults:
-            why = f"{len(answer.faults)} rows cannot be relied on: {'; '.join(_faults_said(seen.last))}"
-            changed.append(note_failure(work, self._feed, subject, why, run_id=run.run_id, clock=self._clock))
-        else:
-            note_answer(work, self._feed, subject, run_id=run.run_id, clock=self._clock)
+    def _conclude(self, run: Run, seen: Confirmed, subject: str, work: UnitOfWork) -> Concluded:
+        """Write what was confirmed."""
+        faults = [_said(each) for each in seen.last.answer.faults]
+        changed = self._note_faults(work, run.run_id, subject, faults, what="rows")
         compared = len(seen.agreed | seen.differing.keys() | seen.left)
         result, detail = self._result(run, seen)
         if run.opening and result == "opened":
@@ -138,10 +75,12 @@ class PositionControl:
                 findings, detail = said_once(run, seen, findings, other), f"another reading fits: {other.reading}"
             changed += self._write(work, run, seen, findings)
         breaks = len(seen.differing) if result == "breaks" else 0
-        return Outcome(
-            run.run_id, "positions", subject, result, compared=compared, agreed=len(seen.agreed), breaks=breaks,
+        outcome = Outcome(
+            run.run_id, self.name, subject, result, compared=compared, agreed=len(seen.agreed), breaks=breaks,
             detail=detail, changed=tuple(changed),
         )  # fmt: skip
+        basis = {"looks": seen.looks, "drained": [msgspec.to_builtins(each) for each in seen.last.drained]}
+        return Concluded(outcome, seen.last.as_of, basis, _counts(run.scope, seen))
 
     def _result(self, run: Run, seen: Confirmed) -> tuple[str, str]:
         if self._feed.today(self._clock) != run.scope.trade_day:
@@ -202,17 +141,8 @@ def _gone(run: Run, seen: Confirmed, keys: Iterable[Key]) -> set[Key]:
     return {key for key in keys if key.value_date > run.scope.trade_day and key not in named}
 
 
-def _faults_said(look: Look) -> list[str]:
-    return [f"{'row' if each.key is None else ' '.join(map(str, each.key))} {each.why}" for each in look.answer.faults][
-        :FAULTS_SAID
-    ]
-
-
-def _basis(run: Run, seen: Confirmed | NotDrained | Unanswered) -> dict[str, Any]:
-    basis: dict[str, Any] = {"opening": run.opening_id}
-    if isinstance(seen, Confirmed):
-        basis |= {"looks": seen.looks, "drained": [msgspec.to_builtins(each) for each in seen.last.drained]}
-    return basis
+def _said(fault: RowFault) -> str:
+    return f"{'row' if fault.key is None else ' '.join(map(str, fault.key))} {fault.why}"
 
 
 def _counts(scope: Scope, seen: Confirmed) -> dict[str, Any]:

@@ -110,27 +110,27 @@ class Asker:
     """Puts questions to the vendor for one run, and cites what was answered."""
 
     def __init__(self, feed: ReconciledFeed, open_work: OpenWork, clock: Clock, run_id: int | None) -> None:
-        self._feed, self._open_work, self._clock, self._run_id = feed, open_work, clock, run_id
+        self.feed, self.open_work, self.clock, self._run_id = feed, open_work, clock, run_id
         self.cited: list[Citation] = []
         self.calls = 0
 
     def ask(self, subject: str, question: str, call: Callable[[], VendorReply]) -> Asked | Unanswered:
         """Ask once; keep the bytes of the answer, whatever they say."""
-        asked_at = self._clock.now()
+        asked_at = self.clock.now()
         self.calls += 1
         try:
             reply = call()
         except (TransientError, VendorRefusedError) as error:
             log.warning(
-                "reconcile.question_failed", feed=self._feed.name, question=f"{subject} {question}", error=str(error)
+                "reconcile.question_failed", feed=self.feed.name, question=f"{subject} {question}", error=str(error)
             )
             return Unanswered(str(error))
         kept = Reply(
-            subject, question, asked_at, self._clock.now(), reply.request_id, reply.status, reply.body, reply.headers,
+            subject, question, asked_at, self.clock.now(), reply.request_id, reply.status, reply.body, reply.headers,
             reply.vendor_date,
         )  # fmt: skip
-        with self._open_work() as work:
-            citation = work.reconciling.keep(self._feed.feed_id, self._run_id, kept)
+        with self.open_work() as work:
+            citation = work.reconciling.keep(self.feed.feed_id, self._run_id, kept)
             work.commit()
         self.cited.append(citation)
         return Asked(reply, citation)
