@@ -15,7 +15,7 @@ from typing import Any
 
 from etl.clock import SystemClock
 from etl.controls.positions import PositionControl
-from etl.controls.questions import Proof, ReconciledFeed
+from etl.controls.questions import Order, Proof, ReconciledFeed
 from etl.domain.calendar import trade_day
 from etl.domain.reconciliation import Rules
 from etl.store.database import Database
@@ -89,7 +89,7 @@ def main() -> None:
             took = []
             for _ in range(5):
                 started = time.monotonic()
-                outcome = control.run("ORG", ORG, rules=Rules())
+                outcome = control.run("ORG", ORG, rules=Rules(), order=Order())
                 took.append(time.monotonic() - started)
                 assert (outcome.result, outcome.compared) == ("agreed", asked.keys), outcome
             database.close()

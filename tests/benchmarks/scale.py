@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 
 from etl.clock import SystemClock
 from etl.controls.certificate import CertifiedFeed, Certifier
+from etl.controls.questions import Order
 from etl.domain.reconciliation import Rules
 from etl.sandbox.options import Options, User
 from etl.sandbox.process import SandboxProcess
@@ -142,7 +143,7 @@ def controls(new: NewDatabase, sizes: tuple[int, int], keys: int, days: int) -> 
         took = []
         for _ in range(5):
             began = time.perf_counter()
-            outcome = control.run("ORG", ORG, rules=Rules())
+            outcome = control.run("ORG", ORG, rules=Rules(), order=Order())
             took.append(time.perf_counter() - began)
             assert (outcome.result, outcome.compared) == ("agreed", keys), outcome
         times.append(statistics.median(took))
