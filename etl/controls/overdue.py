@@ -1,4 +1,4 @@
-"""What is overdue by the calendar or the clock, without a question to the vendor: fixings, and a silent feed."""
+"""What is overdue by calendar or clock, without a question to the vendor: fixings, a silent feed, accepted breaks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from etl.store.unit_of_work import OpenWork, UnitOfWork
 
 
 class OverdueControl:
-    """Opens and clears `fixing_overdue` and `stale_feed` breaks of one feed."""
+    """Opens and clears `fixing_overdue` and `stale_feed` breaks of one feed; ends what a person accepted for a time."""
 
     def __init__(self, feed: ReconciledFeed, open_work: OpenWork, clock: Clock, *, stale_after_s: float) -> None:
         self._feed, self._open_work, self._clock, self._stale_after_s = feed, open_work, clock, stale_after_s
@@ -24,6 +24,7 @@ class OverdueControl:
             work.breaks.lock(self._feed.feed_id)
             changed = self._settle(work, BreakKind.FIXING_OVERDUE, self._fixings(work), "the value date has come")
             changed += self._settle(work, BreakKind.STALE_FEED, self._silence(work), "the queue was proven empty again")
+            changed += work.breaks.reopen_overdue(self._feed.feed_id, self._clock.now())
             work.commit()
         return changed
 

@@ -40,6 +40,14 @@ ORDER BY array_position(ARRAY['open', 'investigating', 'accepted', 'cleared', 'r
 LIMIT :row_limit
 """)
 SHOWN = text("SELECT * FROM reporting.break WHERE break_id = :break_id")
+# Its old words are told in the event, so that the row is free for what a person decides next.
+OVER = text("""
+UPDATE stp.recon_break b
+SET state = 'open', reopened = b.reopened + 1, reopened_at = :at, accepted_until = NULL, reason = NULL
+FROM stp.recon_break was
+WHERE was.id = b.id AND b.feed_id = :feed_id AND b.state = 'accepted' AND b.accepted_until <= :at
+RETURNING b.id, b.kind, b.reopened, b.vendor_ticket, was.accepted_until, was.reason
+""")
 
 
 class KnownBreak(msgspec.Struct, frozen=True):
@@ -142,6 +150,17 @@ class BreakRepository:
             times = 0 if known is None else known.reopened + 1
             AlertRepository(self._connection).break_opened(feed_id, finding.kind, number, at, times=times)
         return Noted(number, change, state)
+
+    def reopen_overdue(self, feed_id: int, at: datetime) -> list[int]:
+        """Open the accepted breaks again whose date has passed, seen again or not (design §6); return them."""
+        numbers = []
+        for row in self._connection.execute(OVER, {"feed_id": feed_id, "at": at}):
+            ticket = f", ticket {row.vendor_ticket}" if row.vendor_ticket else ""
+            words = f"it was accepted until {row.accepted_until:%Y-%m-%d %H:%MZ}{ticket}: {row.reason}"
+            self.event(row.id, "reopened", at=at, note=words)
+            AlertRepository(self._connection).break_opened(feed_id, row.kind, row.id, at, times=row.reopened)
+            numbers.append(row.id)
+        return sorted(numbers)
 
     def _open(self, feed_id: int, finding: Finding, at: datetime, run_id: int | None) -> int:
         statement = postgresql.insert(ReconBreakRow).values(
