@@ -67,7 +67,7 @@ class Weigher:
         amount, note, as_of = None, rate if isinstance(rate, str) else None, None
         if size is not None and isinstance(rate, Rate):
             as_of = rate.as_of
-            if self._clock.now() - rate.as_of > terms.stale_after:
+            if self._is_old(rate):
                 note = f"the vendor's rate of {rate.base}/{rate.term} is of {rate.as_of:%Y-%m-%d %H:%MZ}: too old"
             else:
                 amount = self._feed.rules.rounded(worth(size[1], size[0], rate), terms.currency)
@@ -83,16 +83,24 @@ class Weigher:
         return self._rates[currency]
 
     def _asked_rate(self, currency: str, asker: Asker) -> Rate | str:
-        """Return the vendor's spot rate, else its benchmark, either way round; a sentence where it has none."""
-        ours = self._terms.currency
+        """Return the vendor's spot rate, else its benchmark, either way round; a sentence where it has none.
+
+        One that is too old is returned only where there is no other: the newest of them.
+        """
+        ours, old = self._terms.currency, list[Rate]()
         if currency == ours:
             return Rate(ours, ours, Decimal(1), self._clock.now())
         for ask in (self._vendor.spot_rate, self._vendor.benchmark):
             for symbol in (f"{currency}/{ours}", f"{ours}/{currency}"):
                 rate = self._ask(ask, symbol, asker)
-                if rate is not None:
+                if rate is not None and not self._is_old(rate):
                     return rate
-        return f"the vendor gives no rate of {currency} against {ours}"
+                old += [] if rate is None else [rate]
+        newest = max(old, key=lambda each: each.as_of, default=None)
+        return f"the vendor gives no rate of {currency} against {ours}" if newest is None else newest
+
+    def _is_old(self, rate: Rate) -> bool:
+        return self._clock.now() - rate.as_of > self._terms.stale_after
 
     def _ask(self, ask: Callable[[str], VendorReply], symbol: str, asker: Asker) -> Rate | None:
         asked = asker.ask("rate", symbol, lambda: ask(symbol))
