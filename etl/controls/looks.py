@@ -54,7 +54,10 @@ class NotDrained(msgspec.Struct, frozen=True):
 
 
 class Look(msgspec.Struct, frozen=True):
-    """What one look showed, by key. `unsettled`: a trade landed on the key meanwhile; `undecided`: a faulty row."""
+    """What one look showed, by key. `unsettled`: a trade landed on the key meanwhile; `undecided`: a faulty row.
+
+    `held` is what the book held as the vendor was asked, where that is what agreed with the vendor's figure.
+    """
 
     answer: PositionAnswer
     reply_id: int
@@ -74,6 +77,16 @@ class Look(msgspec.Struct, frozen=True):
     def theirs_of(self, key: Key) -> Position:
         """Return what the vendor named; a key that it did not name is flat."""
         return self.answer.rows.get(key, FLAT)
+
+
+class Judged(msgspec.Struct):
+    """What each key says. `at_ask`: what the book held before trades landed that the vendor's figure does not have."""
+
+    agreed: set[Key]
+    differing: dict[Key, Difference]
+    unsettled: set[Key]
+    undecided: set[Key]
+    at_ask: dict[Key, HeldPosition]
 
 
 class Looker:
@@ -97,12 +110,13 @@ class Looker:
         if second is None:
             return NotDrained()
         held = self._held(scope)
-        agreed, differing, unsettled, undecided = _judged(scope, answer, before, held)
-        left_out = self._left_out(scope, answer, held, differing)
+        found = _judged(scope, answer, before, held)
+        left_out = self._left_out(scope, answer, held, found.differing)
         return Look(
-            answer, self._asker.cited[-1].reply_id, as_of, (first, second), held, frozenset(agreed | left_out),
-            {key: each for key, each in differing.items() if key not in left_out}, frozenset(unsettled),
-            frozenset(undecided), len(left_out),
+            answer, self._asker.cited[-1].reply_id, as_of, (first, second), {**held, **found.at_ask},
+            frozenset(found.agreed | left_out),
+            {key: each for key, each in found.differing.items() if key not in left_out}, frozenset(found.unsettled),
+            frozenset(found.undecided), len(left_out),
         )  # fmt: skip
 
     def _held(self, scope: Scope) -> dict[Key, HeldPosition]:
@@ -166,23 +180,24 @@ def _read(asked: Asked, scope: Scope) -> PositionAnswer | Unanswered:
 
 def _judged(
     scope: Scope, answer: PositionAnswer, before: Mapping[Key, HeldPosition], held: Mapping[Key, HeldPosition]
-) -> tuple[set[Key], dict[Key, Difference], set[Key], set[Key]]:  # fmt: skip
-    """Return the keys that agree, those that differ, those on which a trade landed, and those that cannot be told."""
-    agreed, differing, unsettled, undecided = set[Key](), dict[Key, Difference](), set[Key](), set[Key]()
+) -> Judged:
+    """Sort the keys into those that agree, differ, had a trade land on them, and cannot be told."""
     faulty = {fault.key for fault in answer.faults}
+    found = Judged(set(), {}, set(), {key for key in faulty if key is not None}, {})
     for key in before.keys() | held.keys() | answer.rows.keys() | scope.opened.keys():
         if key in faulty or (None in faulty and key not in answer.rows):
-            undecided.add(key)
+            found.undecided.add(key)
             continue
         theirs = answer.rows.get(key, FLAT)
         now, then = held.get(key, NOTHING_HELD), before.get(key, NOTHING_HELD)
-        found = difference(key, scope.ours(key, now.position), theirs, scope.rules)
-        if not found.is_break:
-            agreed.add(key)
+        compared = difference(key, scope.ours(key, now.position), theirs, scope.rules)
+        if not compared.is_break:
+            found.agreed.add(key)
         elif now == then:
-            differing[key] = found
+            found.differing[key] = compared
         elif difference(key, scope.ours(key, then.position), theirs, scope.rules).is_break:
-            unsettled.add(key)
+            found.unsettled.add(key)
         else:
-            agreed.add(key)
-    return agreed, differing, unsettled, undecided | {key for key in faulty if key is not None}
+            found.agreed.add(key)
+            found.at_ask[key] = then
+    return found

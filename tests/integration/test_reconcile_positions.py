@@ -269,3 +269,13 @@ def test_a_rate_that_is_too_old_weighs_nothing_and_says_so(world):
     ((severity, amount, note),) = world.breaks("severity, reporting_amount, rate_note")
     assert (severity, amount) == ("unknown", None)
     assert "too old" in note
+
+
+def test_a_trade_that_lands_after_the_question_of_an_opening_is_no_break_later(fresh):
+    done = []
+    fresh.before_drain[:] = [lambda: None, lambda: done.append(fresh.execute(symbol="EUR/USD"))]
+
+    fresh.open()
+
+    assert done
+    assert fresh.results() == {"agreed"}
