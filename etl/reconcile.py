@@ -24,8 +24,8 @@ from etl.runtime import FeedRuntime
 from etl.store.repositories.requests import Request
 from etl.store.unit_of_work import OpenWork
 
-SERVE_EVERY_S = 1.0
-LOOK_EVERY_S = 5.0
+RECONCILE_EVERY_S = 5.0  # what a command wants is served sooner: a notice wakes the job
+OVERDUE_EVERY_S = 60.0
 PATIENCE_S = 120.0  # for the next proven-empty drain
 POSITIONS, FILLS, BALANCES = "positions", "fills", "balances"
 CONTROLS = (POSITIONS, FILLS, BALANCES)
@@ -135,20 +135,17 @@ class ReconcileJob:
         )
         self._done: dict[str, datetime] = {}
         self._healed: int | None = None
-        self._epoch, self._looked_at = 0, -LOOK_EVERY_S
+        self._epoch, self._overdue_at = 0, -OVERDUE_EVERY_S
 
     def __call__(self) -> Mapping[str, int]:
         """Do what is asked for, then each control that is due; return what was compared and found."""
-        feed, now = self.feed, self.app.clock.monotonic()
+        feed = self.feed
         if not feed.leads:
             return {}
         self._take_settings()
         self._take_over()
         served = dict(self._requests.step())
-        if now - self._looked_at < LOOK_EVERY_S:
-            return served
-        self._looked_at = now
-        overdue, adopted, outcomes = self.controls.overdue(), 0, list[Outcome]()
+        overdue, adopted, outcomes = self._overdue(), 0, list[Outcome]()
         if feed.paused_reason() is None:
             adopted = self.controls.adopt()
             order = self._cause()
@@ -168,6 +165,13 @@ class ReconcileJob:
             "adopted": adopted,
             "failed": sum(each.result == "query_failed" for each in outcomes),
         }  # fmt: skip
+
+    def _overdue(self) -> int:
+        now = self.app.clock.monotonic()
+        if now - self._overdue_at < OVERDUE_EVERY_S:
+            return 0
+        self._overdue_at = now
+        return self.controls.overdue()
 
     def _serve(self, request: Request) -> Mapping[str, Any]:
         if (reason := self.feed.paused_reason()) is not None:

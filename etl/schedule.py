@@ -18,8 +18,7 @@ from etl.ops.notify import Notifier, policy_of
 from etl.ops.watch import Watchman
 from etl.pipeline.backoff import Pauses
 from etl.pipeline.book import Booker
-from etl.reconcile import SERVE_EVERY_S as RECONCILE_EVERY_S
-from etl.reconcile import ReconcileJob
+from etl.reconcile import RECONCILE_EVERY_S, ReconcileJob
 from etl.runtime import FeedRuntime
 from etl.store.repositories.requests import Request
 
@@ -29,7 +28,7 @@ MONTHS_AHEAD = 3
 HEAL_EVERY_S = 1.0
 GAUGES_EVERY_S = 5.0
 LEAD_EVERY_S = 0.5
-SERVE_EVERY_S = 1.0  # a notice comes sooner
+SERVE_EVERY_S = 5.0  # a notice comes sooner
 WATCH_EVERY_S = 15.0
 ALERTS_EVERY_S = 5.0
 SILENT_POLLS = 3  # missed ones in a row, where polls are rarer than ops.stale_after_s

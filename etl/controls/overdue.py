@@ -22,8 +22,11 @@ class OverdueControl:
         """Return the breaks that are new or changed."""
         with self._open_work() as work:
             work.breaks.lock(self._feed.feed_id)
-            changed = self._settle(work, BreakKind.FIXING_OVERDUE, self._fixings(work), "the value date has come")
-            changed += self._settle(work, BreakKind.STALE_FEED, self._silence(work), "the queue was proven empty again")
+            over = "no such leg waits any more: its value date has come, or its trade stands no more"
+            changed = self._settle(work, BreakKind.FIXING_OVERDUE, self._fixings(work), over)
+            if work.feeds.paused_reason(self._feed.feed_id) is None:  # a pause proves nothing, and is told elsewhere
+                proof = "the queue was proven empty again"
+                changed += self._settle(work, BreakKind.STALE_FEED, self._silence(work), proof)
             changed += work.breaks.reopen_overdue(self._feed.feed_id, self._clock.now())
             work.commit()
         return changed
@@ -41,9 +44,7 @@ class OverdueControl:
 
     def _silence(self, work: UnitOfWork) -> Iterable[Finding]:
         last = work.polls.last_empty_at(self._feed.feed_id)
-        if last is None or work.feeds.paused_reason(self._feed.feed_id) is not None:
-            return
-        if self._clock.now() - last > timedelta(seconds=self._stale_after_s):
+        if last is not None and self._clock.now() - last > timedelta(seconds=self._stale_after_s):
             words = f"the queue was last proven empty at {last:%Y-%m-%d %H:%M:%SZ}; see: stp-etl status"
             yield Finding(BreakKind.STALE_FEED, self._feed.name, words)
 

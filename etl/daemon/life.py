@@ -134,8 +134,8 @@ class Daemon:
 
         def on_request(feed_id: int) -> None:
             if (feed := feeds.get(feed_id)) is not None and feed.leads:
-                feed.wake("serve")
-                feed.wake("heal")
+                for job in ("serve", "heal", "reconcile"):
+                    feed.wake(job)
 
         listener = Listener(self._app.database, self._app.clock, on_request)
         listener.start()

@@ -37,7 +37,6 @@ def job(make):
 def causes_of(world, job):
     """Let the job look once more; return the controls that it ran, and why."""
     after = value(world.database, "SELECT coalesce(max(run_id), 0) FROM reporting.reconciliation_run")
-    job._looked_at = float("-inf")
     job()
     return rows(world.database, CAUSES, after=after)
 
@@ -84,6 +83,19 @@ def test_a_silent_feed_is_a_break_until_the_queue_is_proven_empty_again(make):
     stale = ("stale_feed", "main")
     assert (*stale, "open") in silent
     assert (*stale, "cleared") in world.breaks("kind, key, state")
+
+
+def test_a_pause_clears_nothing_about_a_silent_feed(make):
+    world = make()
+    world.clock.ahead += timedelta(minutes=10)
+    world.controls.overdue()
+    with world.app.open_work() as work:
+        work.feeds.pause(world.feed.feed_id, at=world.clock.now(), by="olga", reason="maintenance")
+        work.commit()
+
+    world.controls.overdue()
+
+    assert ("stale_feed", "main", "open") in world.breaks("kind, key, state")
 
 
 def test_the_daily_run_compares_all_of_it_once_a_day(job):
