@@ -22,7 +22,7 @@ from etl.store.repositories.attention import Deed
 
 cli = typer.Typer(add_completion=False)
 COLUMNS = ("run_id", "subject", "result", "compared", "agreed", "breaks", "detail")
-UNPROVEN = ("query_failed", "not_drained")
+UNPROVEN = ("query_failed", "not_drained", "unconfirmed")
 
 
 class What(StrEnum):
@@ -48,8 +48,8 @@ def reconcile(
     """Compare the book with the vendor's fills, positions and balances.
 
     The queue is drained and booked before and after the vendor is asked; a difference counts when a second look shows
-    it too. Exit 3 when breaks are open or a question stayed without an answer. Until --open was given once, positions
-    and balances are told as no_opening. Balances are those of balance_assets in the settings.
+    it too. Exit 3 when breaks are open, or something that was asked could not be proven: detail says what. Until --open
+    was given once, positions and balances are told as no_opening. Balances are those of balance_assets in the settings.
     """
     if opening and what not in (What.POSITIONS, What.BALANCES):
         raise typer.BadParameter("positions or balances are opened: stp-etl reconcile positions --open --reason TEXT")

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from datetime import date, timedelta
 from functools import partial
 
-import msgspec
 import structlog
 
 from etl.controls.control import Concluded, Control
+from etl.controls.fills_seen import Seen
 from etl.controls.missing import Missing, note_missing
-from etl.controls.questions import Asked, Asker, Order, Outcome, Proof, Unanswered, note_answer, note_failure
-from etl.domain.fills_answer import Fill, FillsAnswer, fills_in, trade_in
+from etl.controls.questions import Asked, Asker, Order, Outcome, Proof, Unanswered, note_failure
+from etl.domain.fills_answer import FillsAnswer, fills_in, trade_in
 from etl.domain.position_answer import Unreadable
 from etl.domain.reconciliation import BreakKind, Finding
 from etl.store.repositories.breaks import UNFINISHED
@@ -21,18 +20,6 @@ from etl.store.unit_of_work import UnitOfWork
 NOT_FOUND = 404
 
 log = structlog.get_logger()
-
-
-class Seen(msgspec.Struct):
-    """What one run has learned so far."""
-
-    missing: dict[str, Missing]
-    left_out: dict[str, str]  # ours that the vendor's list lacks: trade -> order
-    listed: set[str]  # trades that the vendor named in this run
-    statuses: dict[str, tuple[Fill, int]]  # trades of ours that stand no more, with the answer that says so
-    unknown: dict[str, int]  # trades about which the vendor said 404, with that answer
-    outcomes: Counter[str]
-    failure: str | None = None
 
 
 class FillsControl(Control):
@@ -46,27 +33,36 @@ class FillsControl(Control):
         since = today - timedelta(days=feed.history_days)
         with self._open_work() as work:
             run_id = self._begin(work, order, today)
-            orders = work.fills.orders(feed.feed_id, since, feed.calls)
+            orders, of = work.fills.orders(feed.feed_id, since, feed.calls)
             ours = work.fills.live_of(feed.feed_id, since, [each for each, _ in orders])
+            before = work.breaks.known(feed.feed_id, [BreakKind.MISSING_AT_VENDOR], states=UNFINISHED)
             work.commit()
         asker = Asker(feed, self._open_work, self._clock, run_id)
-        seen = Seen({}, {}, set(), {}, {}, Counter())
+        seen = Seen(of, len(orders), tuple(each.key for each in before))
         for order_id, change_seq in orders:
-            if seen.failure is not None or not self._may_ask(asker):
+            if seen.failure is not None or not self._may_ask(asker, seen, spare=self._spare(seen)):
                 break
             outcome = self._ask_order(asker, seen, order_id, ours.get(order_id, set()))
             self._note(order_id, change_seq, outcome, run_id)
         self._ask_left_out(asker, seen)
         self._ask_control(asker, seen, since)
         drained = self._drain() if seen.missing else None  # what seems to be missing may be on its way
-        ended = partial(self._conclude, run_id, seen, since, len(orders), drained)
+        ended = partial(self._conclude, run_id, seen, since, drained)
         return self._finish(run_id, self.name, asker, {}, ended)
 
-    def _may_ask(self, asker: Asker) -> bool:
-        """Keep the spacing, and return whether the budget of the run allows one more question."""
-        if asker.calls >= self._feed.calls:
+    def _spare(self, seen: Seen) -> int:
+        """Return how many calls an order leaves to what its list may lack, and to the control question after it.
+
+        At most half of them: trades that the vendor never names must not keep orders from being asked.
+        """
+        return min(len(seen.wanted) + 1, self._feed.calls // 2) if seen.wanted else 0
+
+    def _may_ask(self, asker: Asker, seen: Seen, *, spare: int = 0) -> bool:
+        """Keep the spacing, and return whether the budget of the run allows one more question and leaves so many."""
+        if asker.calls + spare >= self._feed.calls:
             return False
-        return not self._clock.wait(self._stop, self._feed.spacing_s if asker.calls else 0)
+        seen.stopped = self._clock.wait(self._stop, self._feed.spacing_s if asker.calls else 0)
+        return not seen.stopped
 
     def _ask_order(self, asker: Asker, seen: Seen, order_id: str, ours: set[str]) -> str:
         """Return what the vendor's list of one order means against ours; a 404 proves nothing (law 10)."""
@@ -74,10 +70,17 @@ class FillsControl(Control):
         if isinstance(asked, Unanswered):
             seen.failure = asked.why
             return "failed"
+        outcome = self._compared(asked, seen, order_id, ours)
+        seen.outcomes[outcome] += 1
+        return outcome
+
+    def _compared(self, asked: Asked, seen: Seen, order_id: str, ours: set[str]) -> str:
         read = self._read(asked)
+        if asked.reply.status != NOT_FOUND and (read is None or read.faults):
+            seen.doubtful.add(order_id)
+            seen.unread.append(f"order {order_id}")
         if read is None:
-            seen.left_out |= dict.fromkeys(ours, order_id)
-            seen.outcomes["unknown"] += 1
+            seen.left_out |= dict.fromkeys(sorted(ours), order_id)
             return "unknown"
         seen.listed |= {each.trade_id for each in read.fills}
         with self._open_work() as work:
@@ -90,10 +93,12 @@ class FillsControl(Control):
             if not each.counts and each.trade_id in ours:
                 seen.statuses[each.trade_id] = each, asked.citation.reply_id
         absent = ours - {each.trade_id for each in read.fills}
-        seen.left_out |= dict.fromkeys(absent, order_id)
-        outcome = "missing_in_book" if lacking else "missing_at_vendor" if absent else "agreed"
-        seen.outcomes[outcome] += 1
-        return outcome
+        seen.left_out |= dict.fromkeys(sorted(absent), order_id)
+        if not read.faults:
+            seen.read.add(order_id)
+        if lacking or absent:
+            return "missing_in_book" if lacking else "missing_at_vendor"
+        return "unknown" if read.faults else "agreed"
 
     def _read(self, asked: Asked) -> FillsAnswer | None:
         if asked.reply.status == NOT_FOUND:
@@ -114,67 +119,83 @@ class FillsControl(Control):
 
     def _ask_left_out(self, asker: Asker, seen: Seen) -> None:
         """Ask by id for what a list lacks, and for what was missing at the vendor before."""
-        with self._open_work() as work:
-            before = work.breaks.known(self._feed.feed_id, [BreakKind.MISSING_AT_VENDOR], states=UNFINISHED)
-        wanted = [*(each.key for each in before), *seen.left_out]
-        for trade_id in dict.fromkeys(wanted):
-            if seen.failure is not None or not self._may_ask(asker):
+        for trade_id in seen.wanted:
+            spare = 1 if seen.unknown else 0  # for the control question
+            if seen.failure is not None or not self._may_ask(asker, seen, spare=spare):
                 return
             self._ask_trade(asker, seen, trade_id)
 
-    def _ask_trade(self, asker: Asker, seen: Seen, trade_id: str) -> None:
+    def _ask_trade(self, asker: Asker, seen: Seen, trade_id: str) -> bool:
+        """Return whether the vendor told what the trade is."""
         asked = asker.ask("trade", trade_id, lambda: self._vendor.trade(trade_id))
         if isinstance(asked, Unanswered):
             seen.failure = asked.why
-            return
+            return False
         if asked.reply.status == NOT_FOUND:
             seen.unknown[trade_id] = asked.citation.reply_id
-            return
+            return False
         said = trade_in(asked.reply.body, trade_id)
         if isinstance(said, Unreadable):
             log.warning("reconcile.unreadable", feed=self._feed.name, question=asked.citation.question)
-            return
+            seen.unread.append(f"trade {trade_id}")
+            return False
         seen.listed.add(trade_id)
         if not said.counts:
             seen.statuses[trade_id] = said, asked.citation.reply_id
+        return True
 
     def _ask_control(self, asker: Asker, seen: Seen, since: date) -> None:
         """Make sure that a 404 means something: a known trade must be answered with 200 in the same run (A20)."""
-        if not seen.unknown or seen.failure is not None:
+        if not seen.unknown:
             return
         with self._open_work() as work:
             known = sorted(work.fills.booked(self._feed.feed_id, seen.listed - seen.unknown.keys()))
             control = known[0] if known else work.fills.recent(self._feed.feed_id, since, list(seen.unknown))
-        if control is not None:
-            before = set(seen.unknown)
-            self._ask_trade(asker, seen, control)
-            if control in seen.listed and set(seen.unknown) == before:
-                return
-        seen.outcomes["nothing_proven"] += len(seen.unknown)
+        may = control is not None and seen.failure is None and self._may_ask(asker, seen)
+        if may and control is not None and self._ask_trade(asker, seen, control):
+            return
+        seen.unknown.pop(control or "", None)
+        seen.proves_nothing |= seen.unknown.keys()
         seen.unknown.clear()
 
     def _conclude(
-        self, run_id: int, seen: Seen, since: date, of: int, drained: Proof | None, work: UnitOfWork
+        self, run_id: int, seen: Seen, since: date, drained: Proof | None, work: UnitOfWork
     ) -> Concluded:  # fmt: skip
         """Write gaps and breaks."""
         feed, changed = self._feed, list[int]()
-        asked = seen.outcomes.total() - seen.outcomes["nothing_proven"]
         if drained is not None:
             changed = note_missing(work, feed, seen.missing, at=self._clock.now(), run_id=run_id, since=since)
+        else:
+            work.fills.ask_again(feed.feed_id, [each.order_id for each in seen.missing.values() if each.order_id])
         changed += self._missing_at_vendor(work, seen, run_id)
         changed += self._statuses(work, seen, run_id)
         if seen.failure is not None:
             changed.append(note_failure(work, feed, self.name, seen.failure, run_id=run_id, clock=self._clock))
-        elif asked or not of:
-            note_answer(work, feed, self.name, run_id=run_id, clock=self._clock)
+        elif seen.unread or seen.compared or not seen.known_orders:
+            changed += self._note_faults(work, run_id, self.name, seen.unread, what="answers")
         breaks = len(seen.unknown) + len(seen.statuses)
-        result = "query_failed" if seen.failure else "breaks" if breaks else "gap" if seen.missing else "agreed"
+        result, detail = self._result(seen, breaks, drained)
         outcome = Outcome(
-            run_id, self.name, self.name, result, compared=asked, agreed=seen.outcomes["agreed"], breaks=breaks,
-            detail=seen.failure or "", changed=tuple(changed),
+            run_id, self.name, self.name, result, compared=seen.compared, agreed=seen.outcomes["agreed"],
+            breaks=breaks, detail=detail, changed=tuple(changed),
         )  # fmt: skip
-        basis = {"orders": of, "since": since.isoformat()}
-        return Concluded(outcome, self._clock.now(), basis, seen.outcomes)
+        basis = {"orders_asked": seen.asked, "orders": seen.known_orders, "since": since.isoformat()}
+        return Concluded(outcome, self._clock.now(), basis, seen.counts())
+
+    def _result(self, seen: Seen, breaks: int, drained: Proof | None) -> tuple[str, str]:
+        """Return how the run ended, and in words what it could not prove; it agreed only where it proved that."""
+        unproven = seen.unproven()
+        told = "; ".join(each for each in (unproven, seen.scope()) if each)
+        if seen.failure is not None:
+            return "query_failed", seen.failure
+        if breaks:
+            return "breaks", told
+        if seen.missing and drained is None:
+            words = f"the queue could not be proven empty, so {len(seen.missing)} missing trades opened no gap yet"
+            return "not_drained", "; ".join([f"{words}; their orders are asked again, see stp-etl status", told])
+        if seen.missing:
+            return "gap", told
+        return "unconfirmed" if unproven else "agreed", told
 
     def _missing_at_vendor(self, work: UnitOfWork, seen: Seen, run_id: int) -> list[int]:
         feed, at, changed = self._feed, self._clock.now(), list[int]()

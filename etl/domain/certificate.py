@@ -44,7 +44,10 @@ class OpenBreak(msgspec.Struct, frozen=True):
 
 
 class Control(msgspec.Struct, frozen=True):
-    """How a comparison with the vendor stands for the day: the last run since its close, and whether one agreed."""
+    """How a comparison with the vendor stands for the day: the last run since its close, and whether one agreed.
+
+    `why`: what that run could not do or prove, in its own words.
+    """
 
     name: str
     wanted: bool
@@ -53,6 +56,7 @@ class Control(msgspec.Struct, frozen=True):
     result: str | None = None
     agreed: bool = False
     open_breaks: tuple[OpenBreak, ...] = ()
+    why: str = ""
 
 
 class DayFacts(msgspec.Struct, frozen=True):
@@ -165,10 +169,12 @@ def _controls(facts: DayFacts) -> list[Reason]:
             )
             found.append(Reason(control.name, said, f"stp-etl breaks show {each.break_id}"))
         if not control.open_breaks:
-            said = (
-                f"run {control.run_id} of {control.name} ended as {control.result}"
-                if control.run_id
-                else f"{control.name} were not compared since the day closed"
-            )
-            found.append(Reason(control.name, said, f"stp-etl reconcile {control.name}"))
+            found.append(Reason(control.name, _without_break(control), f"stp-etl reconcile {control.name}"))
     return found
+
+
+def _without_break(control: Control) -> str:
+    if control.run_id is None:
+        return f"{control.name} were not compared since the day closed"
+    ended = f"run {control.run_id} of {control.name} ended as {control.result}"
+    return f"{ended}: {control.why}" if control.why else ended

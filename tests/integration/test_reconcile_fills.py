@@ -1,9 +1,15 @@
 """Fills against the book: what opens a gap, what a break, and when a 404 proves nothing."""
 
+from dataclasses import asdict
+from datetime import timedelta
+
 import pytest
 
+from etl.cli.certify import certified
+from etl.controls.certificate import Certifier
+from etl.sandbox.variants import Variants
 from tests.databases import change, rows, value
-from tests.reconciling import World, sandbox_at_noon
+from tests.reconciling import NOON, World, sandbox_at_noon
 
 NEWEST = "SELECT trade_id, order_id FROM reporting.trade WHERE order_id IS NOT NULL ORDER BY change_seq DESC LIMIT 1"
 
@@ -95,16 +101,45 @@ def test_a_trade_that_is_verified_no_more_is_a_status_break(world, newest, fills
 def test_a_404_for_everything_proves_nothing(world):
     world.control.variant(fills="404", trade_query="404")
 
-    world.fills()
+    outcome = world.fills()
 
+    assert (outcome.result, outcome.compared, outcome.agreed) == ("unconfirmed", 0, 0)
     assert world.breaks() == []
     assert value(world.database, "SELECT counts ? 'nothing_proven' FROM reporting.reconciliation_run")
 
 
+def test_a_day_is_not_complete_by_a_run_of_fills_that_proved_nothing(world):
+    """Law 10: every order and trade is answered with 404, so nothing is known about them."""
+    certifier = Certifier(certified(world.app, None), world.app.open_work, world.clock)
+
+    def reasons():
+        issued = certifier.issue(NOON.date() - timedelta(days=1), "olga").reasons
+        return [(each.detail, each.command) for each in issued if each.reason == "fills"]
+
+    world.control.variant(fills="404", trade_query="404")
+    outcome = world.fills()
+    without = reasons()
+    world.control.variant(**asdict(Variants()))
+    world.fills()
+
+    said = f"run {outcome.run_id} of fills ended as unconfirmed: {outcome.detail}"
+    assert without == [(said, "stp-etl reconcile fills")]
+    assert reasons() == []
+
+
 def test_fills_that_are_left_out_are_no_break_where_the_trade_is_known_by_its_id(world):
+    world.control.plan({"fault": "404", "endpoint": "fills", "user": world.user.name, "nth": 2})
+
+    outcome = world.fills()
+
+    assert (outcome.result, outcome.agreed) == ("agreed", outcome.compared - 1)
+    assert world.breaks() == []
+
+
+def test_where_no_list_is_answered_at_all_the_known_trades_are_no_break_and_no_agreement(world):
     world.control.variant(fills="404")
 
-    assert world.fills().result == "agreed"
+    assert world.fills().result == "unconfirmed"
     assert world.breaks() == []
 
 

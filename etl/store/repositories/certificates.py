@@ -62,7 +62,7 @@ WHERE feed_id = :feed_id AND state = 'open' AND (
 ORDER BY message_id
 """)
 RUNS = text("""
-SELECT id, as_of, result, agreed, compared, breaks, cited, rules, basis
+SELECT id, as_of, result, agreed, compared, breaks, cited, rules, basis, coalesce(detail, '') AS detail
 FROM stp.reconciliation_run
 WHERE feed_id = :feed_id AND control = :control AND state = 'done' AND as_of >= :closes ORDER BY id
 """)
@@ -171,7 +171,9 @@ class CertificateRepository:
         chosen = good[0] if good else runs[-1]
         rows = self._connection.execute(BREAKS_OF, {"feed_id": feed_id, "kinds": KINDS[name]}).mappings()
         found = tuple(OpenBreak(**row) for row in rows)
-        control = Control(name, wanted, chosen["id"], chosen["as_of"], chosen["result"], bool(good), found)
+        control = Control(
+            name, wanted, chosen["id"], chosen["as_of"], chosen["result"], bool(good), found, chosen["detail"]
+        )  # fmt: skip
         return control, chosen
 
     def trades(self, feed_id: int, day: date, closes: datetime) -> DaysTrades:

@@ -13,7 +13,7 @@ from etl.store.rows.reconciliation import AskedOrderRow
 
 # Orders with news first, the newest of them first; then those that were asked longest ago.
 ORDERS = text("""
-SELECT o.order_id, o.change_seq FROM (
+SELECT o.order_id, o.change_seq, count(*) OVER () AS known FROM (
     SELECT v.order_id, max(v.change_seq) AS change_seq FROM stp.trade_version v
     WHERE v.feed_id = :feed_id AND v.trade_date >= :since AND v.order_id <> '' GROUP BY v.order_id
 ) AS o
@@ -39,6 +39,7 @@ JOIN stp.trade t ON (t.feed_id, t.trade_id, t.version) = (v.feed_id, v.trade_id,
 WHERE v.feed_id = :feed_id AND v.trade_date >= :since AND v.live AND v.trade_id <> ALL (:others)
 ORDER BY v.change_seq DESC LIMIT 1
 """)
+AGAIN = text("UPDATE stp.asked_order SET change_seq = 0 WHERE feed_id = :feed_id AND order_id = ANY (:orders)")
 ASKED_FOR = text("""
 SELECT state FROM stp.gap WHERE feed_id = :feed_id AND cause IN ('fills', 'position')
   AND evidence @> jsonb_build_array(jsonb_build_object('trade_ids', jsonb_build_array(CAST(:trade_id AS text))))
@@ -52,10 +53,13 @@ class FillsRepository:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def orders(self, feed_id: int, since: date, most: int) -> list[tuple[str, int]]:
-        """Return the orders to ask, each with the last change of its trades: news first, then the longest unasked."""
-        rows = self._connection.execute(ORDERS, {"feed_id": feed_id, "since": since, "most": most})
-        return [(row[0], row[1]) for row in rows]
+    def orders(self, feed_id: int, since: date, most: int) -> tuple[list[tuple[str, int]], int]:
+        """Return the orders to ask, each with the last change of its trades, and how many there are in all.
+
+        Those with news come first, then those that were asked longest ago.
+        """
+        rows = self._connection.execute(ORDERS, {"feed_id": feed_id, "since": since, "most": most}).all()
+        return [(row.order_id, row.change_seq) for row in rows], rows[0].known if rows else 0
 
     def live_of(self, feed_id: int, since: date, orders: Collection[str]) -> dict[str, set[str]]:
         """Return the live trades of these orders since a trade date."""
@@ -94,3 +98,7 @@ class FillsRepository:
         values = {"asked_at": at, "change_seq": change_seq, "outcome": outcome, "run_id": run_id}
         statement = postgresql.insert(AskedOrderRow).values(feed_id=feed_id, order_id=order_id, **values)
         self._connection.execute(statement.on_conflict_do_update(index_elements=["feed_id", "order_id"], set_=values))
+
+    def ask_again(self, feed_id: int, orders: Collection[str]) -> None:
+        """Have the next run ask these orders first, as if their trades had changed since they were asked."""
+        self._connection.execute(AGAIN, {"feed_id": feed_id, "orders": list(orders)})
