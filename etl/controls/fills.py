@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date, timedelta
+from datetime import date
 from functools import partial
 
 import structlog
@@ -30,7 +30,7 @@ class FillsControl(Control):
     def run(self, order: Order) -> Outcome:
         """Ask, and write what was found. Raises FenceLostError where another instance leads the feed."""
         feed, today = self._feed, self._feed.today(self._clock)
-        since = today - timedelta(days=feed.history_days)
+        since = feed.recent_since(self._clock)
         with self._open_work() as work:
             run_id = self._begin(work, order, today)
             orders, of = work.fills.orders(feed.feed_id, since, feed.calls)

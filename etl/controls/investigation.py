@@ -117,7 +117,7 @@ class Investigator:
         with self._open_work() as work:
             work.feeds.hold_fence(self._feed.feed_id, self._epoch())
             work.breaks.lock(self._feed.feed_id)
-            since = self._feed.today(self._clock)
+            since = self._feed.recent_since(self._clock)
             changed = note_missing(work, self._feed, learned.missing, at=at, run_id=run_id, since=since)
             conclusion = self._concluded(work, found, trades, learned, left)
             changed += self._name_trades(work, learned, run_id)

@@ -9,6 +9,7 @@ import structlog
 
 from etl.controls.questions import ReconciledFeed
 from etl.domain.ageing import business_day
+from etl.domain.calendar import trade_day
 from etl.domain.fills_answer import Fill
 from etl.domain.gaps import GapCause, GapState
 from etl.domain.reconciliation import BreakKind, Finding
@@ -60,8 +61,8 @@ def note_missing(
 
 def open_gap(work: UnitOfWork, feed: ReconciledFeed, missing: Missing, *, at: datetime, since: date) -> int:
     """Have the day of the trade asked for again, or all days since that one where it does not say; return the gap."""
-    day, today = missing.fill.trade_date, business_day(at, feed.ends, feed.zone)
-    window = Window.of(day, day) if day is not None else Window.of(since, today)
+    day, last = missing.fill.trade_date, max(trade_day(at), business_day(at, feed.ends, feed.zone))
+    window = Window.of(day, day) if day is not None else Window.of(since, last)
     evidence = {
         "at": at.isoformat(), "order_id": missing.order_id, "trade_ids": [missing.fill.trade_id],
         "reply_id": missing.reply_id,

@@ -12,6 +12,7 @@ import structlog
 
 from etl.clock import Clock
 from etl.domain.ageing import SATURDAY, business_day
+from etl.domain.calendar import business_days_before, trade_day
 from etl.domain.reconciliation import BreakKind, Finding, Rules
 from etl.errors import TransientError, VendorRefusedError
 from etl.store.repositories.breaks import UNFINISHED
@@ -56,6 +57,10 @@ class ReconciledFeed(msgspec.Struct, frozen=True):
         while day.isoweekday() >= SATURDAY:
             day += timedelta(days=1)
         return day
+
+    def recent_since(self, clock: Clock) -> date:
+        """Return the first trade date that is looked back at: `history_days` business days ago."""
+        return trade_day(business_days_before(clock.now(), self.history_days))
 
 
 class Proof(msgspec.Struct, frozen=True):

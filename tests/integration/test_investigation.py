@@ -1,5 +1,7 @@
 """Investigation of position breaks: what it asks and finds, when it asks days again, and when a person must look."""
 
+from datetime import timedelta
+
 import pytest
 
 from etl.domain.gaps import GapCause
@@ -123,6 +125,19 @@ def test_a_lost_trade_of_a_known_order_is_asked_for_and_healed_without_a_hand(ma
 
     assert world.investigate() == ["agreed"]
     assert world.breaks("kind, state") == [("position", "cleared")]
+
+
+def test_on_a_weekend_a_lost_trade_without_a_trade_date_has_the_last_business_days_asked_again(make):
+    world = make("1000")
+    order = value(world.database, "SELECT order_id FROM reporting.trade WHERE trade_id = :id", id=world.trades[0])
+    world.control.hide(world.execute(**LATER, orderId=order))
+    world.control.variant(omit="tradeDate")
+    world.clock.ahead += timedelta(days=4)  # a Saturday
+
+    world.investigate()
+
+    days = "SELECT from_date::text, to_date::text FROM stp.gap"
+    assert rows(world.database, days) == [("2030-07-04", "2030-07-06")]
 
 
 def test_a_lost_trade_that_nothing_names_is_found_by_asking_the_days_again(make):

@@ -184,3 +184,13 @@ def test_the_newest_orders_are_asked_first(world, newest):
 
     first = "SELECT question FROM stp.vendor_reply WHERE subject = 'fills' ORDER BY id LIMIT 1"
     assert value(world.database, first) == newest[1]
+
+
+def test_after_friday_has_ended_its_orders_are_still_asked(world):
+    world.execute(orderId="ORD-FRIDAY", tradeDate="2030-07-05")
+    world.drained()
+    world.clock.ahead += timedelta(days=3, hours=10)  # Friday, 18:00 in New York
+
+    world.fills()
+
+    assert rows(world.database, "SELECT question FROM stp.vendor_reply WHERE subject = 'fills'") == [("ORD-FRIDAY",)]
