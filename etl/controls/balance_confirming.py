@@ -77,7 +77,8 @@ class BalanceConfirmer:
             if not isinstance(look, BalanceLook):
                 return look
             before, seen.last, seen.looks = seen.last, look, seen.looks + 1
-            pending = {key for key in pending if not self._settled(run, seen, before, key)}
+            waiting = look.unopened if run.opening else pending  # an opening takes all its figures from one look
+            pending = {key for key in waiting if not self._settled(run, seen, before, key)}
         seen.left |= pending
         return seen
 

@@ -4,6 +4,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import timedelta
 from decimal import Decimal
+from functools import partial
 
 import msgspec
 import pytest
@@ -121,6 +122,19 @@ def test_a_trade_done_while_the_opening_is_taken_counts_once(made):
     assert result(world) == "agreed"
     looks = "SELECT (basis ->> 'looks')::int FROM reporting.reconciliation_run ORDER BY run_id LIMIT 1"
     assert value(world.database, looks) == 4
+
+
+def test_a_look_at_which_anything_moved_opens_nothing_though_all_stood_still_before(made):
+    world = made('balance_assets = ["BTC", "ETH"]\n')
+    done = {
+        number: partial(world.execute, symbol=symbol, tradeType="Spot")
+        for number, symbol in ((3, "BTC/USD"), (7, "ETH/USD"))  # after the questions of the second look and the fourth
+    }
+    world.before_drain[:] = [done.get(number, lambda: None) for number in range(8)]
+
+    assert result(world, opening=True) == "unconfirmed"
+    opened(world)
+    assert result(world) == "agreed"
 
 
 def test_what_was_completed_before_the_opening_is_in_its_figure(made):
