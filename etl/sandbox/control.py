@@ -94,9 +94,14 @@ class Control:
         return {"trade_id": trade.id, "hidden": trade.hidden}
 
     def mutate(self, values: Mapping[str, Any]) -> Json:
-        """Give a trade other `fields`, which are told from now on; `wire` alone changes only the messages."""
+        """Give a trade other `fields`, which are told from now on; `wire` alone changes only the messages.
+
+        With `again` it is handed out once more, though nobody asked for it.
+        """
         trade = self._trade(values)
         lifecycle.mutate(self._world, trade, _fields(values))
+        for queue in self._world.queues(trade.org) if values.get("again") else ():
+            queue.requeue([trade], after_s=0)
         return {"trade_id": trade.id}
 
     def deposit(self, values: Mapping[str, Any]) -> Json:
@@ -135,7 +140,8 @@ class Control:
         raise ValueError(f"no such transfer: {values['id']}")
 
     def position_error(self, values: Mapping[str, Any]) -> Json:
-        """Add `base` and `term` to the vendor's figure of `symbol` and `valueDate`; `clear` forgets all errors."""
+        """Add `base` and `term` to the vendor's figure of `symbol` and `valueDate`; or write the texts (JSON) of `wire`
+        in the place of fields, null leaves one out; let the row stand `twice`. `clear` forgets all errors."""
         if values.get("clear"):
             self._world.position_errors.clear()
             return {"errors": 0}
@@ -146,6 +152,8 @@ class Control:
             term=lifecycle.decimal(values.get("term", 0)),
             level=values.get("level"),
             value=values.get("value"),
+            wire=dict(values.get("wire", {})),
+            twice=bool(values.get("twice", False)),
         )
         self._world.position_errors.append(error)
         return {"errors": len(self._world.position_errors)}
@@ -174,9 +182,10 @@ class Control:
         return {"now": clock.now().isoformat(), "trade_day": days.trade_day(clock.now()).isoformat()}
 
     def variant(self, values: Mapping[str, Any]) -> Json:
-        """Switch variants: names and values; answers all that hold now."""
-        self._world.vary(values)
-        return _plain(asdict(self._world.variants))
+        """Switch variants: names and values, for the questions of one `org` where it is named; answers what holds."""
+        named = {name: value for name, value in values.items() if name != "org"}
+        org = self._org(values) if "org" in values else None
+        return _plain(asdict(self._world.vary(named, org)))
 
     def faults(self, values: Mapping[str, Any]) -> Json:
         """Plan `faults`, a list; `clear` forgets what was planned before, and ends chance."""

@@ -8,6 +8,7 @@ from etl.sandbox.exact import Json, Verbatim
 from etl.sandbox.exchange import Answer, Question, ok, refusal
 from etl.sandbox.positions import Ledger, Scope
 from etl.sandbox.trade import VERIFIED, Trade
+from etl.sandbox.variants import Variants
 from etl.sandbox.world import World
 
 
@@ -24,23 +25,28 @@ class Inquiries:
         if not order:
             return refusal(400, "orderId is missing", "RequestValidationError.orderId")
         found = [trade for trade in self._world.by_order.get(order, []) if trade.org == question.asker().org]
-        if self._world.variants.fills == "verified":
+        variants = self._variants(question)
+        if variants.fills == "verified":
             found = [trade for trade in found if trade.status == VERIFIED]
-        if not found or self._world.variants.fills == "404":
+        if not found or variants.fills == "404":
             return refusal(404, "No trades for this order")
-        return ok([Verbatim(wire.answer_text(trade, self._world.variants)) for trade in found])
+        return ok([Verbatim(wire.answer_text(trade, variants)) for trade in found])
 
     def trade(self, question: Question) -> Answer:
         """Return one trade with the status that it has now (A20)."""
-        trade = self._world.trades.get(question.path["id"])
-        if trade is None or trade.org != question.asker().org or self._world.variants.trade_query == "404":
+        trade, variants = self._world.trades.get(question.path["id"]), self._variants(question)
+        if trade is None or trade.org != question.asker().org or variants.trade_query == "404":
             return refusal(404, "No such trade")
-        return ok(Verbatim(wire.answer_text(trade, self._world.variants)))
+        return ok(Verbatim(wire.answer_text(trade, variants)))
+
+    def _variants(self, question: Question) -> Variants:
+        return self._world.variants_of(question.asker().org)
 
     def positions(self, question: Question) -> Answer:
         """Return open positions; without `level`, those of the asking user (R/positions/getpositions)."""
+        variants = self._variants(question)
         try:
-            value_date = self._path_date(question.path.get("valueDate"))
+            value_date = _path_date(question.path.get("valueDate"), variants)
         except ValueError:
             return refusal(404, "The value date is not in the form that is documented")
         asker = question.asker()
@@ -51,38 +57,32 @@ class Inquiries:
         scope = Scope(asker.org, level, question.query.get("value", usual))
         page = question.query.get("page", "1")
         rows = positions.selected(self._rows(scope), question.query.get("symbol"), value_date)
-        return ok(positions.shaped(rows, self._world.variants, int(page) if page.isdigit() else 1))
+        return ok(positions.shaped(rows, variants, int(page) if page.isdigit() else 1))
 
     def _rows(self, scope: Scope) -> list[dict[str, Json]]:
         """Net the trades, unless nothing has changed since the same was asked last."""
-        world = self._world
+        world, variants = self._world, self._world.variants_of(scope.org)
         day = days.trade_day(world.clock.now())
-        key = scope, day, world.revision, world.variants, tuple(world.position_errors)
+        key = scope, day, world.revision, variants, tuple(world.position_errors)
         if self._cached is None or self._cached[0] != key:
-            ledger = Ledger(tuple(self._trades(scope.org)), day, world.variants, tuple(world.position_errors))
+            ledger = Ledger(tuple(self._trades(scope.org)), day, variants, tuple(world.position_errors))
             self._cached = key, ledger.rows(scope)
         return self._cached[1]
-
-    def _path_date(self, text: str | None) -> date | None:
-        if text is None:
-            return None
-        iso = self._world.variants.path_date == "iso"
-        return datetime.strptime(text, "%Y-%m-%d" if iso else "%Y%m%d").replace(tzinfo=UTC).date()
 
     def balances(self, question: Question) -> Answer:
         """Return what the accounts hold together, of one asset or of all (A15)."""
         account = self._world.custody[question.asker().org]
-        rows = custody.balance_rows(account, self._held(account.org), self._world.variants)
+        rows = custody.balance_rows(account, self._held(account.org), self._variants(question))
         return self._balances(rows, question)
 
     def broker_balances(self, question: Question) -> Answer:
         """Return what each account holds (A16)."""
         account = self._world.custody[question.asker().org]
-        rows = custody.broker_rows(account, self._held(account.org), self._world.variants)
+        rows = custody.broker_rows(account, self._held(account.org), self._variants(question))
         return self._balances(rows, question)
 
     def _balances(self, rows: list[dict[str, Json]], question: Question) -> Answer:
-        asset, variants = question.query.get("asset"), self._world.variants
+        asset, variants = question.query.get("asset"), self._variants(question)
         found = [row for row in rows if asset in (None, row["asset"])]
         found = custody.falsified(found, self._world.custody[question.asker().org].errors, variants)
         match variants.balances_shape:
@@ -116,14 +116,12 @@ class Inquiries:
             return refusal(400, "startTime and endTime are epoch milliseconds", "RequestValidationError.time")
         first, last = int(start or 0), int(end or 10**15)
         found = [each for each in transfers if first <= each.epoch_ms <= last]
-        return ok([custody.transfer_row(each, self._world.variants) for each in found])
+        return ok([custody.transfer_row(each, self._variants(question)) for each in found])
 
     def assets(self, question: Question) -> Answer:
         """Return the details of one asset or of all (A18)."""
-        wanted = question.query.get("asset")
-        return ok(
-            [custody.asset_row(asset, self._world.variants) for asset in market.ASSETS if wanted in (None, asset)]
-        )
+        wanted, variants = question.query.get("asset"), self._variants(question)
+        return ok([custody.asset_row(asset, variants) for asset in market.ASSETS if wanted in (None, asset)])
 
     def spot(self, question: Question) -> Answer:
         """Return the best bid and offer of a symbol (R/market-data/getspotrate)."""
@@ -143,6 +141,13 @@ class Inquiries:
             return refusal(404, "No rate for this symbol", "RequestValidationError.InvalidCurrencyPair")
         uid = f"G-4796976cd-{_epoch_ms(question.at):x}-FXB-6237f19"
         return ok({"symbol": pair.symbol, "rate": pair.mid, "uid": uid, "timestamp": _epoch_ms(question.at)})
+
+
+def _path_date(text: str | None, variants: Variants) -> date | None:
+    if text is None:
+        return None
+    iso = variants.path_date == "iso"
+    return datetime.strptime(text, "%Y-%m-%d" if iso else "%Y%m%d").replace(tzinfo=UTC).date()
 
 
 def _epoch_ms(instant: datetime) -> int:

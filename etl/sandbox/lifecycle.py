@@ -20,14 +20,16 @@ LEGS = (("dealtAmount", "settledAmount", "rate"), ("farDealtAmount", "farSettled
 def executed(world: World, org: str, overrides: Sequence[Mapping[str, Any]]) -> list[Trade]:
     """Let trades with given content be done now; what is not given is drawn.
 
-    null leaves a field out of the message alone, and `wire` holds other content of the message alone.
+    null leaves a field out of the message alone, and `wire` holds other content of the message alone. One that is
+    `hidden` is never handed out.
     """
     trades = []
     for override in overrides:
         trade = world.generators[org].trade_of(
             world.clock.now(), world.variants, override.get("tradeType"), _pair(override)
         )
-        _set(trade, override)
+        _set(trade, {name: value for name, value in override.items() if name != "hidden"})
+        trade.hidden = bool(override.get("hidden", False))
         trades.append(trade)
     world.add(trades)
     return trades

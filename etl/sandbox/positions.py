@@ -2,11 +2,11 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
 
-from etl.sandbox.exact import Json
+from etl.sandbox.exact import Json, Verbatim
 from etl.sandbox.market import PAIRS, WIDE, rounded
 from etl.sandbox.trade import NON_DELIVERABLE, VERIFIED, Party, Trade, flows, parties, turned
 from etl.sandbox.variants import Variants
@@ -26,11 +26,25 @@ class PositionError:
     level: str | None = None
     """None: on every level."""
     value: str | None = None
+    wire: Mapping[str, str | None] = field(default_factory=dict)
+    """JSON texts that stand in the place of fields of the row, such as NaN; None leaves a field out."""
+    twice: bool = False
+    """The row stands twice."""
 
-    def concerns(self, scope: "Scope", symbol: str, value_date: date) -> bool:
-        """Whether it falsifies this figure."""
-        same_scope = self.level in (None, scope.level) and self.value in (None, scope.value)
-        return same_scope and (symbol, value_date) == (self.symbol, self.value_date)
+    @property
+    def key(self) -> tuple[str, date]:
+        """What it is about."""
+        return self.symbol, self.value_date
+
+    def concerns(self, scope: "Scope") -> bool:
+        """Whether it falsifies the figure of this organisation, legal entity or user."""
+        return self.level in (None, scope.level) and self.value in (None, scope.value)
+
+    def told(self, row: dict[str, Json]) -> list[dict[str, Json]]:
+        """Return the row as it is told."""
+        told = {name: Verbatim(text) for name, text in self.wire.items() if text is not None}
+        wrong = {name: value for name, value in (row | told).items() if self.wire.get(name, "") is not None}
+        return [wrong, wrong] if self.twice else [wrong]
 
 
 @dataclass(frozen=True)
@@ -83,14 +97,14 @@ class Ledger:
     def rows(self, scope: Scope) -> list[dict[str, Json]]:
         """Return one row for each symbol and value date after the trade day."""
         nets = self.nets(scope)
-        for error in self.errors:
-            if error.concerns(scope, error.symbol, error.value_date):
-                net = nets[error.symbol, error.value_date]
-                net.base, net.term = WIDE.add(net.base, error.base), WIDE.add(net.term, error.term)
+        errors = [each for each in self.errors if each.concerns(scope)]
+        for error in errors:
+            net = nets[error.key]
+            net.base, net.term = WIDE.add(net.base, error.base), WIDE.add(net.term, error.term)
         rows = {key: self._row(scope, key, nets[key]) for key in sorted(nets) if self._is_shown(nets[key])}
         if self.variants.positions_shape == "children" and scope.level in CHILD_LEVELS:
             self._add_children(scope, rows)
-        return list(rows.values())
+        return [told for key, row in rows.items() for told in _told(row, [each for each in errors if each.key == key])]
 
     def nets(self, scope: Scope) -> defaultdict[Key, Net]:
         """Sum what the live trades move, by symbol and value date."""
@@ -164,6 +178,13 @@ class Ledger:
             row["children"] = children[key]
 
 
+def _told(row: dict[str, Json], errors: Iterable[PositionError]) -> list[dict[str, Json]]:
+    rows = [row]
+    for error in errors:
+        rows = [told for each in rows for told in error.told(each)]
+    return rows
+
+
 def shaped(rows: list[dict[str, Json]], variants: Variants, page: int) -> Json:
     """Return the rows as the answer has them: an array, or an object around it (A14)."""
     match variants.positions_shape:
@@ -184,4 +205,4 @@ def shaped(rows: list[dict[str, Json]], variants: Variants, page: int) -> Json:
 def selected(rows: Iterable[dict[str, Json]], symbol: str | None, value_date: date | None) -> list[dict[str, Json]]:
     """Return the rows of a symbol and a value date, where these are asked."""
     day = value_date.isoformat() if value_date else None
-    return [row for row in rows if symbol in (None, row["symbol"]) and day in (None, row["valueDate"])]
+    return [row for row in rows if symbol in (None, row.get("symbol")) and day in (None, row.get("valueDate"))]

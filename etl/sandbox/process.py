@@ -68,9 +68,11 @@ class Control:
         """Never hand out a trade (again)."""
         self.post("hide", {"trade_id": trade_id, "hidden": hidden})
 
-    def mutate(self, trade_id: str, *, wire: Mapping[str, Any] | None = None, **fields: Any) -> None:
-        """Change a trade's content without a new id; `wire` changes its messages alone."""
-        self.post("mutate", {"trade_id": trade_id, "fields": fields, "wire": wire or {}})
+    def mutate(
+        self, trade_id: str, *, wire: Mapping[str, Any] | None = None, again: bool = False, **fields: Any
+    ) -> None:  # fmt: skip
+        """Change a trade's content without a new id; `wire` changes its messages alone; `again` hands it out again."""
+        self.post("mutate", {"trade_id": trade_id, "fields": fields, "wire": wire or {}, "again": again})
 
     def deposit(self, asset: str, amount: Decimal, **more: Any) -> str:
         """Add a deposit; returns its id."""
@@ -81,7 +83,7 @@ class Control:
         return str(self.post("withdrawal", {"asset": asset, "amount": amount, **more})["id"])
 
     def position_error(self, symbol: str, value_date: str, **more: Any) -> None:
-        """Falsify a position: `base` and `term` are added to the vendor's figures."""
+        """Falsify a position: `base` and `term` are added; or `wire`, `twice`."""
         self.post("position-error", {"symbol": symbol, "valueDate": value_date, **more})
 
     def transfer(self, transfer_id: str, status: str, **more: Any) -> None:
@@ -102,7 +104,7 @@ class Control:
         self.post("faults", {"clear": True})
 
     def variant(self, **values: Any) -> dict[str, Any]:
-        """Switch variants; returns all that hold now."""
+        """Switch variants, of the questions of one `org` where it is named; returns all that hold now."""
         return dict(self.post("variant", values))
 
     def today(self, **values: Any) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from etl.sandbox.positions import PositionError
 from etl.sandbox.queues import Entry, Item, Page, Queue, RawElement
 from etl.sandbox.records import Records
 from etl.sandbox.trade import Trade
+from etl.sandbox.variants import Variants
 
 SOMEBODY_ELSE = "(second consumer)"
 
@@ -27,6 +28,7 @@ class World:
     def __init__(self, options: Options, clock: days.Clock | None = None) -> None:
         self.options = options
         self.variants = options.all_variants()
+        self._variants_of: dict[str, Variants] = {}
         self.clock = clock or days.Clock(options.start())
         self.tokens = Tokens(self.clock.monotonic)
         self.records = Records()
@@ -104,12 +106,24 @@ class World:
         for queue in self.queues(trade.org):
             queue.melt()
 
-    def vary(self, values: Mapping[str, Any]) -> None:
-        """Switch variants; raises ValueError for one that does not exist."""
-        self.variants = self.variants.changed(values)
+    def vary(self, values: Mapping[str, Any], org: str | None = None) -> Variants:
+        """Switch variants, of all, or of the questions that one organisation asks; return those that hold now.
+
+        Raises ValueError for one that does not exist. The queue knows the variants of all only.
+        """
+        if org is not None:
+            self._variants_of[org] = self.variants_of(org).changed(values)
+        else:
+            self.variants = self.variants.changed(values)
+            self._variants_of.clear()
         self.revision += 1
         for queue in self.queues():
             queue.melt()
+        return self.variants if org is None else self.variants_of(org)
+
+    def variants_of(self, org: str) -> Variants:
+        """Return by which variants the questions of an organisation are answered."""
+        return self._variants_of.get(org, self.variants)
 
     def texts(self, queue: Queue, entries: Iterable[Entry]) -> list[Item]:
         """Write the messages of what is handed out; NEW the first time, then RESEND (D/websocket-stp)."""

@@ -153,6 +153,33 @@ def test_a_change_can_be_in_the_messages_alone(client):
     assert client.trades()[first["tradeId"]]["fields"]["dealtAmount"] == first["dealtAmount"]
 
 
+def test_a_trade_can_be_handed_out_again_with_other_content_though_nobody_asked(client):
+    first = client.read(1)[0]
+    client.drain()
+    client.control.mutate(first["tradeId"], note="other", again=True)
+
+    (again,) = client.drain()
+    assert (again["tradeId"], again["note"], again["event"]) == (first["tradeId"], "other", "RESEND")
+
+
+def test_a_trade_can_be_done_that_is_never_handed_out(client):
+    trade_id = client.execute(hidden=True)
+    client.resend()
+
+    assert trade_id not in {each["tradeId"] for each in client.drain()}
+    assert client.json(f"/v2/trades/{trade_id}")["status"] == "Verified"
+
+
+def test_a_variant_can_be_that_of_one_organisation_until_it_is_that_of_all(client):
+    answered = client.control.variant(positions_shape="object", org=client.user.org)
+
+    assert answered["positions_shape"] == "object"
+    assert client.control.state()["variants"]["positions_shape"] == "array"
+    assert isinstance(client.json("/v2/positions", level="ORG"), dict)
+    client.control.variant(positions_shape="array")
+    assert isinstance(client.json("/v2/positions", level="ORG"), list)
+
+
 def test_the_world_can_be_seen(client):
     taken = [each["tradeId"] for each in client.read(10)]
     world = client.trades()
