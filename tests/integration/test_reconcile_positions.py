@@ -1,6 +1,7 @@
 """Positions against the sandbox's own: what becomes a break, what does not, and every form that A14 leaves open."""
 
 from datetime import timedelta
+from decimal import Decimal
 
 import pytest
 
@@ -138,6 +139,108 @@ def test_law_10_a_question_that_fails_is_never_flat(world, fault):
 
     assert world.results() == {"agreed"}
     assert world.breaks("state, reason") == [("cleared", "the same question was answered")]
+
+
+def with_far_trades(world, count):
+    """Return value dates, each of one trade of its own."""
+    found = [f"2032-08-{number:02d}" for number in range(2, 2 + count)]
+    for each in found:
+        world.execute(symbol="EUR/USD", tradeType="Outright", valueDate=each, currency="EUR", side="Buy")
+    world.drained()
+    return found
+
+
+def told(world, day, **row):
+    world.control.position_error("EUR/USD", day, level="ORG", value=world.user.org, **row)
+
+
+def last_run(world, columns):
+    run = f"SELECT {columns} FROM reporting.reconciliation_run ORDER BY run_id DESC LIMIT 1"
+    return rows(world.database, run)[0]
+
+
+FAULTS_OF_A_KEY = (
+    ({"wire": {"netOpenBase": "NaN"}}, "netOpenBase is NaN, which is no number"),
+    ({"wire": {"netOpenBase": None}}, "netOpenBase is None, which is no number"),
+    ({"wire": {"netOpenBase": '"1,000"'}}, "netOpenBase is 1,000, which is no number"),
+    ({"twice": True}, "stands 2 times in one answer"),
+    ({"wire": {"levelValue": '"another"'}}, "is about levelValue another"),
+)
+FAULTS_WITHOUT_A_KEY = (
+    ({"wire": {"symbol": '"EURUSD"'}}, "row symbol is EURUSD, which is no BASE/TERM"),
+    ({"wire": {"symbol": None}}, "row symbol is None, which is no BASE/TERM"),
+    ({"wire": {"valueDate": '"2032-02-30"'}}, "row valueDate of EUR/USD is 2032-02-30, which is no day"),
+    ({"wire": {"valueDate": None}}, "row valueDate of EUR/USD is None, which is no day"),
+)
+
+
+@pytest.mark.parametrize("faults", [FAULTS_OF_A_KEY, FAULTS_WITHOUT_A_KEY], ids=["of_a_key", "without_a_key"])
+def test_law_10_a_faulty_row_decides_nothing_about_its_key_and_the_others_are_compared(fresh, faults):
+    fresh.execute(symbol="GBP/USD", tradeType="Outright", valueDate="2032-08-20")
+    days = with_far_trades(fresh, len(faults))
+    fresh.open()
+    for day in days:
+        told(fresh, day, base="5")
+    assert fresh.results() == {"breaks"}
+    breaks = [("position", f"ORG {fresh.user.org} EUR/USD {day}", "open") for day in days]
+
+    for day, (fault, _) in zip(days, faults, strict=True):
+        told(fresh, day, base="-5", **fault)  # the figures would agree again
+    fresh.control.position_error("GBP/USD", "2032-08-20", base="7", level="ORG", value=fresh.user.org)
+    assert fresh.results() == {"breaks"}
+
+    failed = ("query_failed", f"positions ORG {fresh.user.org}", "open")
+    other = ("position", f"ORG {fresh.user.org} GBP/USD 2032-08-20", "open")
+    assert fresh.breaks() == [*breaks, failed, other]
+    said = value(fresh.database, "SELECT comment FROM reporting.break WHERE kind = 'query_failed'")
+    assert said.startswith(f"{len(faults)} rows cannot be relied on: ")
+    assert [words for _, words in faults if words not in said] == []
+    decided = "(counts ->> 'faulty_rows')::int, (counts ->> 'left')::int, compared - agreed - breaks"
+    assert last_run(fresh, decided) == (len(faults),) * 3
+
+    fresh.control.post("position-error", {"clear": True})
+    assert fresh.results() == {"agreed"}
+    assert {(state, reason) for state, reason in fresh.breaks("state, reason")} == {
+        ("cleared", "both sides agree"), ("cleared", "the same question was answered"),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", [{"wire": {"netOpenBase": "NaN"}}, {"wire": {"symbol": None}}], ids=str)
+def test_law_10_no_opening_is_taken_from_an_answer_with_a_faulty_row(fresh, fault):
+    (day,) = with_far_trades(fresh, 1)
+    told(fresh, day, **fault)
+
+    (outcome,) = (each for each in fresh.positions(opening=True) if each.subject == f"positions ORG {fresh.user.org}")
+
+    assert (outcome.result, outcome.compared > outcome.agreed) == ("unconfirmed", True)
+    assert value(fresh.database, "SELECT count(*) FROM stp.opening WHERE level = 'ORG'") == 0
+    assert fresh.results() == {"no_opening"}
+
+    fresh.control.post("position-error", {"clear": True})
+    fresh.open()
+    assert fresh.breaks("kind, state") == [("query_failed", "cleared")]
+
+
+def test_value_dates_that_have_come_are_left_out_of_a_run_and_counted(world):
+    told(world, "2030-07-02", base="5")
+    told(world, "2029-12-31", base="5")
+
+    assert world.results() == {"agreed"}
+    assert (world.breaks(), last_run(world, "(counts ->> 'past_value_dates')::int")) == ([], (2,))
+
+
+def test_a_symbol_that_nobody_knows_is_compared_to_its_last_digit(fresh):
+    unknown = {"symbol": "QQA/QQB", "tradeType": "Outright", "valueDate": "2032-08-20", "rate": "1.5"}
+    fresh.execute(**unknown, currency="QQA", side="Buy", dealtAmount="1000.000000001")
+    fresh.drained()
+    fresh.open()
+    agreed = fresh.results()
+    fresh.control.position_error("QQA/QQB", "2032-08-20", base="0.000000001", level="ORG", value=fresh.user.org)
+
+    assert (agreed, fresh.results()) == ({"agreed"}, {"breaks"})
+    assert fresh.breaks("key, difference, currency, severity") == [
+        (f"ORG {fresh.user.org} QQA/QQB 2032-08-20", Decimal("0.000000001"), "QQA", "unknown")
+    ]
 
 
 @pytest.mark.parametrize(
