@@ -16,7 +16,6 @@ from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 
-import psycopg
 import requests
 
 from etl.app import App
@@ -24,6 +23,7 @@ from etl.clock import SystemClock
 from etl.config import load
 from etl.store import schema
 from etl.store.database import Database
+from tests.benchmarks.floor import Floor
 from tests.benchmarks.orm import OrmLoop
 from tests.benchmarks.peer_queue import pages
 
@@ -67,22 +67,8 @@ def ours(url: str, database: str, page: int) -> tuple[Callable[[], int], Callabl
 
 def floor(url: str, database: str, page: int) -> tuple[Callable[[], int], Callable[[], None]]:
     """GET a page, INSERT the bytes, COMMIT; nothing else: the least that any program has to do."""
-    headers = logged_in(url)
-    connection = psycopg.connect(database)
-    connection.execute("CREATE TABLE IF NOT EXISTS raw_page (id bigint GENERATED ALWAYS AS IDENTITY, body bytea)")
-    connection.commit()
-
-    def work() -> int:
-        trades = 0
-        while True:
-            answer = requests.get(f"{url}/v2/trades/stp/messages?maxCount={page}", headers=headers, timeout=30)
-            if len(answer.content) <= 2:
-                return trades
-            connection.execute("INSERT INTO raw_page (body) VALUES (%s)", (answer.content,))
-            connection.commit()
-            trades += answer.content.count(b'"tradeId"')
-
-    return work, connection.close
+    least = Floor(url, database, page)
+    return least.drain, least.close
 
 
 def orm(url: str, database: str, page: int) -> tuple[Callable[[], int], Callable[[], None]]:

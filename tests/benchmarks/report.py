@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 HEAD = ("what", "measured", "against", "aim", "met")
-BEGINS, ENDS = "<!-- figures -->\n", "<!-- end of the figures -->\n"
-"""Around the table in the pages that show it."""
+FIGURES = "figures"
+"""The mark around the table in the pages that show it."""
 RATES, WAITS = "trades a second", "seconds from execution until a reader sees the trade"
 """The charts of the plot."""
 
@@ -51,8 +51,19 @@ def kept(results: Path) -> list[Figure]:
 
 def write_into(page: Path, figures: Iterable[Figure]) -> None:
     """Put the table of the figures into a page, in place of the one that stands there between its marks."""
-    before, rest = page.read_text().split(BEGINS)
-    page.write_text(before + BEGINS + "\n".join(table(figures)) + "\n" + ENDS + rest.split(ENDS)[1])
+    page.write_text(replaced(page.read_text(), FIGURES, table(figures)))
+
+
+def replaced(text: str, mark: str, lines: Iterable[str]) -> str:
+    """Return a page with these lines between its marks of that name; ValueError where they are not there once."""
+    before, rest = text.split(f"<!-- {mark} -->\n")
+    _, after = rest.split(f"<!-- end of the {mark} -->\n")
+    return f"{before}<!-- {mark} -->\n" + "\n".join(lines) + f"\n<!-- end of the {mark} -->\n{after}"
+
+
+def between(text: str, mark: str) -> list[str]:
+    """Return the lines of a page between its marks of that name."""
+    return text.split(f"<!-- {mark} -->\n")[1].split(f"<!-- end of the {mark} -->\n")[0].splitlines()
 
 
 def machine() -> str:

@@ -4,7 +4,8 @@ import re
 from pathlib import Path
 
 from tests.benchmarks.asked import MEASURES, PAGES
-from tests.benchmarks.report import BEGINS, ENDS, kept, table
+from tests.benchmarks.report import FIGURES as MARK
+from tests.benchmarks.report import between, kept, table
 
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "deploy"
@@ -14,7 +15,7 @@ FIGURES = kept(DEPLOY / "scaling.json")
 
 def test_the_tables_are_those_of_the_kept_figures():
     for page in PAGES:
-        assert f"{BEGINS}{chr(10).join(table(FIGURES))}\n{ENDS}" in page.read_text()
+        assert between(page.read_text(), MARK) == table(FIGURES)
 
 
 def test_each_figure_is_there_once_and_each_benchmark_has_its_flag_explained():
