@@ -31,11 +31,13 @@ demo: venv ## the whole product on this machine: embedded Postgres, the vendor's
 test: lint ## lint, then every test but the nightly ones; ARGS go to pytest
 	@$(PYTEST) $(SUITES) -n $(WORKERS) --dist worksteal -m "not nightly" $(ARGS)
 
-nightly: venv ## what is too slow for every change: nightly tests, long simulations, kills and stops; about three hours
+nightly: venv ## what is too slow for every change: nightly tests, the matrix, long simulations, kills and stops; five hours
 	@$(PYTEST) $(SUITES) -n $(WORKERS) --dist worksteal -m "nightly and not matrix" $(ARGS)
 	@$(MAKE) --no-print-directory simulate RUNS=2000 SEED=1000
 	@$(MAKE) --no-print-directory crash RUNS=200 SEED=1
-	@$(MAKE) --no-print-directory drill RUNS=50 SEED=1
+	@$(MAKE) --no-print-directory drill RUNS=200 SEED=1
+	@$(MAKE) --no-print-directory matrix
+	@$(MAKE) --no-print-directory soak
 
 lint: venv ## style, format and types
 	@$(BIN)/ruff check .
@@ -63,8 +65,8 @@ $(AUDIT)/.installed: tests/audit.txt
 	@$(AUDIT)/bin/python -m pip --quiet --disable-pip-version-check install --requirement tests/audit.txt
 	@touch $@
 
-matrix: venv ## each fault, then a kill at each named point: over 600 pairs, about an hour; ARGS go to pytest
-	@$(PYTEST) tests/simulation/test_kill_points.py -n 2 -m matrix $(ARGS)
+matrix: venv ## each fault, then a kill at each named point: 816 pairs, over an hour; ONCE=1: one point for each fault
+	@$(PYTEST) tests/simulation/test_kill_points.py -n $(WORKERS) --dist worksteal -m "matrix$(if $(ONCE), and once)" $(ARGS)
 
 crash: venv ## kill the daemon at random instants, heal, count what is lost: make crash RUNS=50 SEED=1
 	@$(BIN)/python -m tests.simulation.crash --runs $(or $(RUNS),50) --seed $(or $(SEED),1)

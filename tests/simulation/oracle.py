@@ -79,7 +79,9 @@ def compare(handed_out: Sequence[Row], trades: Sequence[Row], ask: Ask) -> Findi
     found.wrong += [f"trade {each} is in the book, and was never handed out" for each in counted.keys() - texts.keys()]
     found.wrong += [f"trade {each} is in the book {count} times" for each, count in counted.items() if count > 1]
     for row in ask(VERSIONS):
-        if row["versions"] > (contents := len({_content(text) for text in texts[row["trade_id"]]})):
+        contents = len({_content(text) for text in texts[row["trade_id"]]})
+        asked = row["trade_id"] not in verified  # asked by id, and booked as it is now
+        if row["versions"] > contents + asked:
             found.wrong.append(f"trade {row['trade_id']} has {row['versions']} versions of {contents} contents")
     legs = list(ask(LEGS))
     found.wrong += _wrong_amounts(texts, legs)

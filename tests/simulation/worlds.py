@@ -74,9 +74,13 @@ class World:
         return rows(self.database, question)[0][0]
 
     def heal(self, daemon: Daemon, *, within_s: float) -> float:
-        """Wait until nothing is in doubt, no gap is unfinished and all is booked; return the seconds that took."""
-        started = time.monotonic()
-        while not (daemon.events("lease.taken") and self._is_at_rest()):  # taken: what was left open is covered
+        """Wait until nothing is in doubt, no gap is unfinished and all is booked; return the seconds that took.
+
+        The queue is proven empty once more by then: what still waited in it is asked for too.
+        """
+        started, empty_at = time.monotonic(), self._last_empty_at()
+        # Taken: what was left open is covered.
+        while not (daemon.events("lease.taken") and self._last_empty_at() != empty_at and self._is_at_rest()):
             if daemon.process.poll() is not None:
                 raise NotHealedError(f"the daemon ended by itself:\n{daemon.said[-2000:]}")
             if time.monotonic() - started > within_s:
@@ -105,6 +109,10 @@ class World:
         if code != 0:
             findings.wrong.insert(0, f"the daemon ended with {code} on SIGTERM")
         return took, findings
+
+    def _last_empty_at(self) -> Any:
+        found = rows(self.database, "SELECT last_empty_at FROM stp.current_poll")
+        return found[0][0] if found else None
 
     def _is_at_rest(self) -> bool:
         ((state, unbooked),) = rows(self.database, "SELECT state, landed_unbooked FROM reporting.feed_status")
