@@ -1,5 +1,6 @@
 """The daemon's start without a vendor, and its life through a rotation of the password."""
 
+import re
 import socket
 import time
 
@@ -80,12 +81,21 @@ def test_a_vendor_that_is_not_there_yet_is_waited_for_and_said_once(play, tmp_pa
         assert daemon.stop() == 0
 
 
+def missed_runs(daemon) -> str:
+    """Return the figure of the metric on the daemon's page."""
+    (line,) = re.findall(
+        r'stp_etl_job_irregular_total{job="poll-main",kind="missed"} (.*)', daemon.page("/metrics").text
+    )
+    return line
+
+
 def test_runs_that_nobody_made_before_a_restart_are_said_and_made_up(play, program_for, database):
     sandbox = play(trades=20)
     program = program_for(sandbox)
     program.file.write_text(f'[trading]\nweekend = "open"\n{program.file.read_text()}')
     with program.daemon() as daemon:
         until(lambda: len(booked(database)) == 20, what="the backlog")
+        assert missed_runs(daemon) == "0.0"
         assert daemon.stop() == 0
         assert daemon.events("job.missed") == []
     program.file.write_text(program.file.read_text().replace("[ops]", "[ops]\nstale_after_s = 1"))
@@ -94,6 +104,7 @@ def test_runs_that_nobody_made_before_a_restart_are_said_and_made_up(play, progr
     with program.daemon() as daemon:
         until(lambda: trades <= booked(database), what="the trades of the meantime")
         (said,) = daemon.events("job.missed")
+        assert missed_runs(daemon) == "1.0"
         assert daemon.stop() == 0
 
     assert (said["job"], said["feed"], said["level"]) == ("poll-main", "main", "warning")
