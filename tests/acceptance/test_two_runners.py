@@ -1,6 +1,9 @@
 """Two daemons, one feed: the standby takes over from a leader that died or hangs; what that one held is not lost."""
 
 import signal
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
 
 import pytest
 
@@ -11,11 +14,33 @@ from tests.simulation.holding import locked, waits_at
 from tests.simulation.worlds import world
 
 LEADER = "SELECT holder FROM stp.lease"
+LAST_PING = """
+SELECT a.state_change FROM pg_locks l JOIN pg_stat_activity a USING (pid)
+JOIN stp.feed f ON f.lock_key = (l.classid::bigint << 32 | l.objid::bigint)
+WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1 AND a.datname = current_database()
+"""
+SERVER_ENDS_IT_AFTER = timedelta(seconds=4)  # design §5; that all limits add up to less than 5 s is a unit test
+TAKEN_OVER_WITHIN = timedelta(seconds=5)
 
 
 def led_by(database: Database, daemon) -> bool:
     leads = any(str(holder).endswith(f":{daemon.process.pid}") for (holder,) in rows(database, LEADER))
     return leads and bool(daemon.events("lease.taken"))
+
+
+def taken_over(here, leader, standby) -> timedelta:
+    """Stop the leader as it stands; return how long after its last ping the standby leads, by the database's facts."""
+    leader.process.send_signal(signal.SIGSTOP)
+    until(lambda: state_of(leader) == "T", what="the leader to stand still")
+    last_ping = value(here.database, LAST_PING)
+    until(lambda: led_by(here.database, standby), what="the standby to lead")
+    took = value(here.database, "SELECT taken_at FROM stp.lease") - last_ping
+    print(f"taken over {took.total_seconds():.1f} s after the last ping")
+    return took
+
+
+def state_of(daemon) -> str:
+    return Path(f"/proc/{daemon.process.pid}/stat").read_text().rpartition(")")[2].split()[0]
 
 
 @pytest.fixture
@@ -57,11 +82,7 @@ def test_law_11_a_stopped_leader_lands_the_page_it_held_and_changes_nothing_else
             assert (old.stop(), standby.stop()) == (0, 0)
 
 
-@pytest.mark.parametrize(
-    "number",
-    [pytest.param(signal.SIGKILL, id="killed", marks=pytest.mark.nightly), pytest.param(signal.SIGSTOP, id="stopped")],
-)
-def test_a_standby_takes_over_from_a_leader_that_is(here, number):
+def test_a_standby_takes_over_from_a_leader_that_hangs_once_the_server_has_ended_its_session(here):
     database = here.database
     with here.daemon() as old:
         until(lambda: led_by(database, old), what="the first to lead")
@@ -69,11 +90,45 @@ def test_a_standby_takes_over_from_a_leader_that_is(here, number):
             standby.started()
             assert led_by(database, old)
 
-            old.process.send_signal(number)
+            took = taken_over(here, old, standby)
+
+            assert took >= SERVER_ENDS_IT_AFTER
+            goes_on(here, standby)
+
+
+@pytest.mark.nightly
+def test_a_standby_takes_over_from_a_leader_that_was_killed(here):
+    database = here.database
+    with here.daemon() as old:
+        until(lambda: led_by(database, old), what="the first to lead")
+        with here.daemon() as standby:
+            standby.started()
+            assert led_by(database, old)
+
+            old.process.kill()
             took = until(lambda: led_by(database, standby), what="the standby to lead")
 
             print(f"taken over after {took:.1f} s")
-            here.sandbox.control.execute(3)
-            until(lambda: len(booked(database)) == 23, what="new trades")
-            here.heal(standby, within_s=60)
-            assert here.verdict().wrong == []
+            goes_on(here, standby)
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(300)
+def test_the_quickest_of_three_takeovers_from_a_leader_that_hangs_comes_within_5_s(here):
+    """The quickest, because a busy machine may delay any one of them."""
+    took = []
+    for _ in range(3):
+        with here.daemon() as old:
+            until(partial(led_by, here.database, old), what="the first to lead")
+            with here.daemon() as standby:
+                standby.started()
+                took.append(taken_over(here, old, standby))
+
+    assert min(took) < TAKEN_OVER_WITHIN, took
+
+
+def goes_on(here, leader) -> None:
+    here.sandbox.control.execute(3)
+    until(lambda: len(booked(here.database)) == 23, what="new trades")
+    here.heal(leader, within_s=60)
+    assert here.verdict().wrong == []
