@@ -41,7 +41,11 @@ def main() -> None:
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError), Connection(0) as daemon:
         begin = Begin(*daemon.recv())
         KNOWN_SECRETS.keep(password_in(begin.url))
-        open_work = work_on(Database(begin.url, statement_timeout_s=begin.statement_timeout_s, pool_size=2))
+        database = Database(
+            begin.url, connect_timeout_s=begin.connect_timeout_s, statement_timeout_s=begin.statement_timeout_s,
+            pool_size=2,
+        )  # fmt: skip
+        open_work = work_on(database)
         bookers: dict[int, BatchBooker] = {}
         daemon.send(True)
         while daemon.poll(IDLE_S):

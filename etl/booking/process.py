@@ -27,6 +27,7 @@ class Begin(NamedTuple):
     """What the process must know before its first batch. The url holds the password: it goes over the socket only."""
 
     url: str
+    connect_timeout_s: int
     statement_timeout_s: int
 
 
@@ -41,7 +42,7 @@ class BookingProcess:
     """The process as the daemon sees it; started when it is asked for, again where it ended."""
 
     def __init__(self, database: Database) -> None:
-        self._begin = Begin(database.url.render_as_string(hide_password=False), database.statement_timeout_s)
+        self._database = database
         self._child: subprocess.Popen[bytes] | None = None
         self._socket: Connection | None = None
         self._ready = False
@@ -89,4 +90,5 @@ class BookingProcess:
             command = [sys.executable, "-m", "etl.booking"]
             self._child = subprocess.Popen(command, stdin=theirs.fileno(), stdout=subprocess.DEVNULL)
         self._socket = Connection(ours.detach())
-        self._socket.send(self._begin)
+        database = self._database
+        self._socket.send(Begin(database.url_now, database.connect_timeout_s, database.statement_timeout_s))

@@ -10,6 +10,7 @@ import structlog
 
 from etl import metrics
 from etl.clock import Clock
+from etl.errors import DatabaseRefusedError
 from etl.pipeline.batch import BatchBooker, Booked, BookedFeed
 from etl.store.unit_of_work import OpenWork
 
@@ -74,6 +75,8 @@ class Booker:
             self._here.forget()
             try:
                 return self._apart.book(self._feed)
+            except DatabaseRefusedError:  # it logs in with the password of its start, we with the one of now
+                self._apart.close()
             except (EOFError, OSError):  # whether the batch is booked, the database knows
                 log.warning("book.process_ended", feed=self._feed.name)
                 self._apart.close()

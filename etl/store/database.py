@@ -95,8 +95,8 @@ class Database:
         url_now: Callable[[], str] | None = None,
     ) -> None:  # fmt: skip
         """Take the address; `url_now` tells it anew for each connection, so that its password may be rotated."""
-        self.statement_timeout_s = statement_timeout_s
-        self.url = _address(url)
+        self.connect_timeout_s, self.statement_timeout_s = connect_timeout_s, statement_timeout_s
+        self.url, self._url_now = _address(url), url_now
         self.engine: Engine = create_engine(
             self.url,
             pool_size=pool_size,
@@ -115,12 +115,22 @@ class Database:
         )
 
         if url_now is not None:
-            event.listen(self.engine, "do_connect", lambda _d, _r, _a, given: self._log_in_as_now(given, url_now))
+            event.listen(self.engine, "do_connect", lambda _d, _r, _a, given: self._log_in_as_now(given))
 
-    def _log_in_as_now(self, given: dict[str, Any], url_now: Callable[[], str]) -> None:
+    @property
+    def url_now(self) -> str:
+        """The address as whoever logs in now needs it: with the password of now, in plain text."""
+        given: dict[str, Any] = {}
+        self._log_in_as_now(given)
+        now = _without_password(self.url).set(**given) if given else self.url
+        return now.render_as_string(hide_password=False)
+
+    def _log_in_as_now(self, given: dict[str, Any]) -> None:
         """Log in with the password of now; with the one before where it cannot be read, or the address is another."""
+        if self._url_now is None:
+            return
         try:
-            now = _address(url_now())
+            now = _address(self._url_now())
         except OperatorError:  # half written; the next connection looks again
             return
         password = password_of(now)

@@ -1,10 +1,11 @@
 """A backlog is booked in a process of its own: the same book, whatever happens to that process."""
 
+import math
 import os
 import signal
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import msgspec
@@ -14,13 +15,14 @@ from structlog.testing import capture_logs
 from etl.booking import process
 from etl.booking.process import BookingProcess
 from etl.clock import SystemClock
-from etl.errors import BookingHeldError
+from etl.errors import BookingHeldError, DatabaseAwayError
 from etl.pipeline.batch import Booked, BookedFeed
 from etl.pipeline.book import BACKLOG, Booker
+from etl.store.database import Database
 from tests.acceptance.program import until
 from tests.booking import KEPT, SUMS, Booking
 from tests.builders import a_raw_message
-from tests.databases import rows
+from tests.databases import embedded, migrated, rows
 
 PAGE = 40
 
@@ -29,6 +31,7 @@ class Watched(BookingProcess):
     """The process, and what a test wants to know of it or do to it."""
 
     batches = 0
+    booked = 0
 
     def pid(self) -> int:
         assert self._child is not None
@@ -41,7 +44,9 @@ class Watched(BookingProcess):
 
     def book(self, feed: BookedFeed) -> Booked | None:
         self.batches += 1
-        return super().book(feed)
+        booked = super().book(feed)
+        self.booked += booked is not None
+        return booked
 
 
 @contextmanager
@@ -129,6 +134,53 @@ def test_what_the_process_meets_is_raised_and_said_here(database):
 
     assert apart.batches > 0
     assert "book.held" in [each["event"] for each in said if each["log_level"] == "error"]
+
+
+@contextmanager
+def a_guarded_database() -> Iterator[tuple[Database, Callable[[str], None]]]:
+    """Lend a database that asks for a password, and what rotates that: the role's, the file's, and all connections."""
+    with embedded() as own, migrated(own.url) as server, server.database() as url:
+        rules = own.data_dir / "pg_hba.conf"
+        rules.write_text("local all etl scram-sha-256\n" + rules.read_text())
+        server.run("CREATE ROLE etl LOGIN SUPERUSER PASSWORD 'first'")
+        server.run("SELECT pg_reload_conf()")
+        told = [url.replace("postgres@", "etl:first@")]
+
+        def rotate(password: str) -> None:
+            told[0] = url.replace("postgres@", f"etl:{password}@")
+            server.run(f"ALTER ROLE etl PASSWORD '{password}'")
+            server.run("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'etl'")
+
+        database = Database(told[0], url_now=lambda: told[0])
+        yield database, rotate
+        database.close()
+
+
+@pytest.mark.nightly
+def test_the_process_logs_in_with_the_databases_password_of_now_and_a_refused_batch_is_booked_here():
+    with a_guarded_database() as (database, rotate):
+        apart = Watched(database)
+        rotate("second")
+        database.engine.dispose()
+        booking = Booking(database)
+        with capture_logs() as said, a_booker(booking, apart) as booker:
+            booker._backlog_until = math.inf
+            booking.land(a_raw_message(tradeId="T1"))
+            booker.book()
+            with_the_second = apart.booked
+            rotate("third")
+            database.engine.dispose()
+            booking.land(a_raw_message(tradeId="T2"))
+            with suppress(DatabaseAwayError):  # that its connection was cut
+                booker.book()
+            booker.book()
+            by_hand = apart.booked
+            booking.land(a_raw_message(tradeId="T3"))
+            booker.book()
+
+        assert (with_the_second, by_hand, apart.booked) == (1, 1, 2)
+        assert the_book_is_whole(booking, 3)
+    assert [each["event"] for each in said if each["log_level"] != "info"] == []
 
 
 def test_the_process_leaves_signals_to_the_daemon_and_ends_with_it(database):

@@ -75,6 +75,20 @@ def test_each_connection_is_made_with_the_password_of_now_and_a_half_written_add
     database.close()
 
 
+def test_the_address_of_now_lets_another_process_in(guarded):
+    rotated = Database(address(guarded, "of yesterday"), url_now=lambda: address(guarded, "right"))
+    in_the_query = guarded.set(username="alice").update_query_dict({"password": "of yesterday"})
+    queried = Database(
+        in_the_query.render_as_string(hide_password=False),
+        url_now=lambda: in_the_query.update_query_dict({"password": "right"}).render_as_string(hide_password=False),
+    )
+    for database in (rotated, queried, Database(address(guarded, "right"))):
+        other = Database(database.url_now)
+        with other.connect() as connection:
+            assert connection.execute(text("SELECT current_user")).scalar_one() == "alice"
+        other.close()
+
+
 def address(guarded, password):
     return guarded.set(username="alice", password=password).render_as_string(hide_password=False)
 
