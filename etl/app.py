@@ -78,7 +78,7 @@ class App:
 
     def booking_process(self) -> BookingProcess | None:
         """Return what books a backlog, not started yet; None where the settings want no process of its own."""
-        return BookingProcess(self.database) if self.settings.booking.own_process else None
+        return BookingProcess(self.database, self.clock) if self.settings.booking.own_process else None
 
     def lease_of(self, feed_id: int, lock_key: int) -> Lease:
         """Return the leadership of a feed, not taken yet."""

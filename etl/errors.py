@@ -59,6 +59,10 @@ class OtherDatabaseError(OperatorError):
     """This is not the database that the feed was last pulled into: restored or cloned, a person must say."""
 
 
+class NotBookedError(TransientError):
+    """The process that books a backlog cannot book this batch; it is booked by whoever asked."""
+
+
 class BookingHeldError(OperatorError):
     """Booking of a feed stands still until a person has looked."""
 

@@ -23,11 +23,9 @@ from etl.store.database import Database
 from etl.store.unit_of_work import work_on
 from etl.wiring import take_short_turns
 
-IDLE_S = 60.0  # after so long without work the process ends
-
 
 def main() -> None:
-    """Book what the daemon asks for, until it closes the socket, or asks for nothing for a minute."""
+    """Book what the daemon asks for, until it closes the socket, or asks for nothing for too long."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # they are meant for the daemon, which then closes the socket
     take_short_turns()
@@ -48,7 +46,7 @@ def main() -> None:
         open_work = work_on(database)
         bookers: dict[int, BatchBooker] = {}
         daemon.send(True)
-        while daemon.poll(IDLE_S):
+        while daemon.poll(begin.idle_s):
             feed: BookedFeed = daemon.recv()
             booker = bookers.setdefault(feed.feed_id, BatchBooker(feed, open_work, SystemClock()))
             booker.take(feed)

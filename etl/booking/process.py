@@ -11,14 +11,15 @@ from typing import Any, NamedTuple
 
 import structlog
 
-from etl.errors import EtlError
+from etl.clock import Clock
+from etl.errors import DatabaseRefusedError, EtlError, NotBookedError
 from etl.pipeline.batch import Booked, BookedFeed
 from etl.store.database import Database
 
 ENDING_S = 5.0  # for the batch in hand, when the process is to end
 LONGEST_S = 300.0  # for a batch, waits for locks among it; then the process is taken for hung
-
-_LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
+IDLE_S = 60.0  # after so long without work the process ends
+START_AGAIN_S = 60.0  # after a start that failed
 
 log = structlog.get_logger()
 
@@ -29,6 +30,7 @@ class Begin(NamedTuple):
     url: str
     connect_timeout_s: int
     statement_timeout_s: int
+    idle_s: float
 
 
 class Answer(NamedTuple):
@@ -41,54 +43,79 @@ class Answer(NamedTuple):
 class BookingProcess:
     """The process as the daemon sees it; started when it is asked for, again where it ended."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    def __init__(self, database: Database, clock: Clock, idle_s: float = IDLE_S) -> None:
+        self._database, self._clock, self._idle_s = database, clock, idle_s
         self._child: subprocess.Popen[bytes] | None = None
         self._socket: Connection | None = None
         self._ready = False
+        self._start_from = 0.0
+
+    def book(self, feed: BookedFeed) -> Booked | None:
+        """Book a batch; raise what `BatchBooker.book` raises, and NotBookedError where it is to be booked here."""
+        if not self.is_ready():
+            raise NotBookedError("the booking process is not ready")
+        try:
+            answer = self._asked(feed)
+        except (EOFError, OSError) as error:  # whether the batch is booked, the database knows
+            self._ended()
+            raise NotBookedError("the booking process ended") from error
+        for level, event, values in answer.said:
+            getattr(log, level)(event, **values)
+        if isinstance(answer.result, DatabaseRefusedError):  # it logs in with the password of its start
+            self.close()
+            raise NotBookedError(str(answer.result))
+        if isinstance(answer.result, EtlError):
+            raise answer.result
+        return answer.result
 
     def is_ready(self) -> bool:
         """Return whether it can book now; start it where it does not run."""
-        if self._socket is None:
-            self._start()
-        if not self._ready and self._socket is not None and self._socket.poll():
-            try:
+        if self._ready and self._socket is not None and self._socket.poll():  # it never speaks unasked: it has ended
+            self._ended()
+        try:
+            if self._socket is None and self._clock.monotonic() >= self._start_from:
+                self._start()
+            if not self._ready and self._socket is not None and self._socket.poll():
                 self._ready = self._socket.recv()
-            except (EOFError, OSError):
-                self.close()
+        except (EOFError, OSError) as error:
+            code = self.close()
+            self._start_from = self._clock.monotonic() + START_AGAIN_S
+            log.warning("book.process_not_started", error=repr(error), code=code, again_s=START_AGAIN_S)
         return self._ready
 
-    def book(self, feed: BookedFeed) -> Booked | None:
-        """Book a batch; raise what `BatchBooker.book` raises, and EOFError or OSError where the process ended."""
+    def close(self) -> int | None:
+        """Let it end after the batch in hand; kill it where that takes too long. Return its code, if it ran."""
+        connection, child = self._socket, self._child
+        self._socket, self._child, self._ready = None, None, False
+        if connection is not None:
+            connection.close()
+        if child is None:
+            return None
+        try:
+            return child.wait(ENDING_S)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            return child.wait()
+
+    def _asked(self, feed: BookedFeed) -> Answer:
         assert self._socket is not None, "it is ready"
         self._socket.send(feed)
         if not self._socket.poll(LONGEST_S):
             raise TimeoutError("the booking process does not answer")
         answer: Answer = self._socket.recv()
-        for level, event, values in answer.said:
-            log.log(_LEVELS[level], event, **values)
-        if isinstance(answer.result, EtlError):
-            raise answer.result
-        return answer.result
+        return answer
 
-    def close(self) -> None:
-        """Let it end after the batch in hand; kill it where that takes too long."""
-        connection, child = self._socket, self._child
-        self._socket, self._child, self._ready = None, None, False
-        if connection is not None:
-            connection.close()
-        if child is not None:
-            try:
-                child.wait(ENDING_S)
-            except subprocess.TimeoutExpired:
-                child.kill()
-                child.wait()
+    def _ended(self) -> None:
+        """Note that it is gone, or hangs; say so where it did not end by itself, for want of work."""
+        if code := self.close():
+            log.warning("book.process_ended", code=code)
 
     def _start(self) -> None:
         ours, theirs = socket.socketpair()
-        with theirs:
+        with ours, theirs:
             command = [sys.executable, "-m", "etl.booking"]
             self._child = subprocess.Popen(command, stdin=theirs.fileno(), stdout=subprocess.DEVNULL)
-        self._socket = Connection(ours.detach())
+            self._socket = Connection(ours.detach())
         database = self._database
-        self._socket.send(Begin(database.url_now, database.connect_timeout_s, database.statement_timeout_s))
+        timeouts = database.connect_timeout_s, database.statement_timeout_s
+        self._socket.send(Begin(database.url_now, *timeouts, self._idle_s))

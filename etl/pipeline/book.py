@@ -3,33 +3,27 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import suppress
 from threading import Event
 from typing import Protocol
 
-import structlog
-
 from etl import metrics
 from etl.clock import Clock
-from etl.errors import DatabaseRefusedError
+from etl.errors import NotBookedError
 from etl.pipeline.batch import BatchBooker, Booked, BookedFeed
 from etl.store.unit_of_work import OpenWork
 
 BACKLOG = 30  # answers booked within a second: from then on booking and polling are worth a process each
 BACKLOG_ENDS_S = 10.0  # seconds without so many after which they are not
 
-log = structlog.get_logger()
-
 
 class Apart(Protocol):
     """Books in a process of its own."""
 
-    def is_ready(self) -> bool:
-        """Return whether it can book now; start it where it does not run."""
-
     def book(self, feed: BookedFeed) -> Booked | None:
-        """Book a batch as `BatchBooker.book` does; raise EOFError or OSError where the process ended meanwhile."""
+        """Book a batch as `BatchBooker.book` does; raise NotBookedError where it is to be booked here."""
 
-    def close(self) -> None:
+    def close(self) -> object:
         """End it."""
 
 
@@ -71,15 +65,11 @@ class Booker:
             self._apart.close()
 
     def _batch(self) -> Booked | None:
-        if self._apart is not None and self._clock.monotonic() < self._backlog_until and self._apart.is_ready():
-            self._here.forget()
-            try:
-                return self._apart.book(self._feed)
-            except DatabaseRefusedError:  # it logs in with the password of its start, we with the one of now
-                self._apart.close()
-            except (EOFError, OSError):  # whether the batch is booked, the database knows
-                log.warning("book.process_ended", feed=self._feed.name)
-                self._apart.close()
+        if self._apart is not None and self._clock.monotonic() < self._backlog_until:
+            with suppress(NotBookedError):
+                booked = self._apart.book(self._feed)
+                self._here.forget()
+                return booked
         return self._here.book()
 
     def _measure(self, booked: Booked) -> None:

@@ -2,8 +2,10 @@
 
 import math
 import os
+import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -13,15 +15,17 @@ import pytest
 from structlog.testing import capture_logs
 
 from etl.booking import process
-from etl.booking.process import BookingProcess
+from etl.booking.process import IDLE_S, START_AGAIN_S, Answer, BookingProcess
 from etl.clock import SystemClock
 from etl.errors import BookingHeldError, DatabaseAwayError
+from etl.pipeline import book
 from etl.pipeline.batch import Booked, BookedFeed
 from etl.pipeline.book import BACKLOG, Booker
 from etl.store.database import Database
 from tests.acceptance.program import until
 from tests.booking import KEPT, SUMS, Booking
 from tests.builders import a_raw_message
+from tests.clocks import FakeClock
 from tests.databases import embedded, migrated, rows
 
 PAGE = 40
@@ -33,6 +37,9 @@ class Watched(BookingProcess):
     batches = 0
     booked = 0
 
+    def __init__(self, database: Database, idle_s: float = IDLE_S) -> None:
+        super().__init__(database, SystemClock(), idle_s)
+
     def pid(self) -> int:
         assert self._child is not None
         return self._child.pid
@@ -42,11 +49,11 @@ class Watched(BookingProcess):
         until(super().is_ready, what="the process", within_s=60)
         return True
 
-    def book(self, feed: BookedFeed) -> Booked | None:
+    def _asked(self, feed: BookedFeed) -> Answer:
         self.batches += 1
-        booked = super().book(feed)
-        self.booked += booked is not None
-        return booked
+        answer = super()._asked(feed)
+        self.booked += isinstance(answer.result, Booked)
+        return answer
 
 
 @contextmanager
@@ -57,6 +64,12 @@ def a_booker(booking: Booking, apart: BookingProcess) -> Iterator[Booker]:
         yield booker
     finally:
         booker.close()
+
+
+@pytest.fixture
+def small_backlog(monkeypatch):
+    """A few answers within a second are a backlog; a busy machine may not come to thirty."""
+    monkeypatch.setattr(book, "BACKLOG", 4)
 
 
 def land_a_backlog(booking: Booking, pages: int = 60) -> int:
@@ -75,6 +88,7 @@ def the_book_is_whole(booking: Booking, trades: int) -> bool:
     return not rows(booking.database, "SELECT poll_id FROM stp.unbooked WHERE feed_id = :feed_id", **feed)
 
 
+@pytest.mark.usefixtures("small_backlog")
 def test_a_backlog_is_booked_by_the_process_and_counted_here(database):
     booking = Booking(database)
     trades = land_a_backlog(booking)
@@ -99,18 +113,19 @@ def test_a_few_answers_start_no_process(database):
     assert apart.batches == 0
 
 
+@pytest.mark.usefixtures("small_backlog")
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "hung"])
 def test_where_the_process_ends_or_hangs_the_rest_is_booked_here(database, monkeypatch, number):
     booking = Booking(database)
     trades = land_a_backlog(booking)
 
     class Struck(Watched):
-        def book(self, feed: BookedFeed) -> Booked | None:
+        def _asked(self, feed: BookedFeed) -> Answer:
             if self.batches == 2:
                 monkeypatch.setattr(process, "LONGEST_S", 0.5)
                 monkeypatch.setattr(process, "ENDING_S", 0.5)
                 os.kill(self.pid(), number)
-            return super().book(feed)
+            return super()._asked(feed)
 
         def is_ready(self) -> bool:
             return self.batches <= 2 and super().is_ready()
@@ -123,6 +138,46 @@ def test_where_the_process_ends_or_hangs_the_rest_is_booked_here(database, monke
     assert the_book_is_whole(booking, trades)
 
 
+@pytest.mark.parametrize("ended_by", ["itself", signal.SIGKILL])
+def test_a_process_that_ended_between_backlogs_is_started_again_and_said_only_where_it_was_killed(database, ended_by):
+    booking = Booking(database)
+    booking.land(a_raw_message())
+    apart = Watched(database, idle_s=0.05 if ended_by == "itself" else 60.0)
+    with capture_logs() as said, a_booker(booking, apart) as booker:
+        apart.is_ready()
+        first = apart.pid()
+        if ended_by == signal.SIGKILL:
+            os.kill(first, ended_by)
+        until(lambda: "Z" in Path(f"/proc/{first}/stat").read_text().split(), what="its end", within_s=60)
+        apart._idle_s = 60.0
+        booker._backlog_until = math.inf
+        booker.book()
+
+        assert apart.booked == 1
+        assert not Path(f"/proc/{first}").exists()
+    assert [each["event"] for each in said] == ([] if ended_by == "itself" else ["book.process_ended"])
+
+
+@pytest.mark.parametrize("program", ["/nowhere/python", shutil.which("false")], ids=["is not there", "ends at once"])
+def test_a_process_that_cannot_be_started_is_said_and_tried_again_after_a_minute(database, monkeypatch, program):
+    booking, clock = Booking(database), FakeClock()
+    apart = BookingProcess(database, clock)
+    with capture_logs() as said, a_booker(booking, apart) as booker, monkeypatch.context() as for_now:
+        for_now.setattr(sys, "executable", program)
+        until(lambda: apart.is_ready() or said, what="the failure", within_s=60)
+        booker._backlog_until = math.inf
+        booking.land(a_raw_message())
+        booker.book()
+        for_now.undo()
+        assert not apart.is_ready()
+        clock.advance(START_AGAIN_S)
+        until(apart.is_ready, what="the process", within_s=60)
+
+    assert [(each["event"], each["log_level"]) for each in said] == [("book.process_not_started", "warning")]
+    assert the_book_is_whole(booking, 1)
+
+
+@pytest.mark.usefixtures("small_backlog")
 def test_what_the_process_meets_is_raised_and_said_here(database):
     booking = Booking(database, conflicts_before_hold=0)
     land_a_backlog(booking, 50)
