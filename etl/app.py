@@ -76,8 +76,9 @@ class App:
         with self.database.connect() as connection:
             schema.check(connection)
 
+    @cached_property
     def booking_process(self) -> BookingProcess | None:
-        """Return what books a backlog, not started yet; None where the settings want no process of its own."""
+        """What books the backlogs of all feeds, not started yet; None where the settings want no process of its own."""
         return BookingProcess(self.database, self.clock) if self.settings.booking.own_process else None
 
     def lease_of(self, feed_id: int, lock_key: int) -> Lease:
@@ -120,10 +121,16 @@ class App:
         for name, feed in self._feeds.items():
             feed.take(settings.feeds[name])
 
+    def end_booking_process(self) -> None:
+        """End the process that books backlogs, if there is one."""
+        if (process := self.__dict__.get("booking_process")) is not None:
+            process.close()
+
     def close(self) -> None:
-        """Give up leases, close connections, stop the embedded database."""
+        """Give up leases, close connections, end the process that books, stop the embedded database."""
         for feed in self._feeds.values():
             feed.close()
+        self.end_booking_process()
         if "database" in self.__dict__:
             self.database.close()
         if self._embedded is not None:

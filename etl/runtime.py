@@ -57,7 +57,7 @@ class FeedRuntime:
         self.sweeper = Sweeper(self.healed_feed, app.open_work, app.clock, lambda: self.lease.epoch)
         self.wake: Callable[[str], None] = lambda _job: None
         """Called with the job (poll, heal, book, …) that has something to do at once."""
-        self.booker = Booker(self.booked_feed, app.open_work, app.clock, app.booking_process())
+        self.booker = Booker(self.booked_feed, app.open_work, app.clock, app.booking_process)
 
     @property
     def booked_feed(self) -> BookedFeed:
@@ -195,7 +195,6 @@ class FeedRuntime:
             return work.feeds.paused_reason(self.feed_id)
 
     def close(self) -> None:
-        """Give up the lease, close the connections to the vendor, end the process that books a backlog."""
-        self.booker.close()
+        """Give up the lease, close the connections to the vendor."""
         self.lease.leave()
         self.vendor.close()

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from multiprocessing.connection import Connection
+from threading import Lock
 from typing import Any, NamedTuple
 
 import structlog
@@ -19,6 +20,7 @@ from etl.store.database import Database
 ENDING_S = 5.0  # for the batch in hand, when the process is to end
 LONGEST_S = 300.0  # for a batch, waits for locks among it; then the process is taken for hung
 IDLE_S = 60.0  # after so long without work the process ends
+TURN_S = 1.0  # a feed waits so long for the batch of another one, then it books in its own thread
 START_AGAIN_S = 60.0  # after a start that failed
 
 log = structlog.get_logger()
@@ -41,7 +43,7 @@ class Answer(NamedTuple):
 
 
 class BookingProcess:
-    """The process as the daemon sees it; started when it is asked for, again where it ended."""
+    """The process as the daemon sees it: one for all feeds, in turn; started when asked for, also where it ended."""
 
     def __init__(self, database: Database, clock: Clock, idle_s: float = IDLE_S) -> None:
         self._database, self._clock, self._idle_s = database, clock, idle_s
@@ -49,9 +51,23 @@ class BookingProcess:
         self._socket: Connection | None = None
         self._ready = False
         self._start_from = 0.0
+        self._turn = Lock()
 
     def book(self, feed: BookedFeed) -> Booked | None:
         """Book a batch; raise what `BatchBooker.book` raises, and NotBookedError where it is to be booked here."""
+        if not self._turn.acquire(timeout=TURN_S):
+            raise NotBookedError("the booking process has another feed's batch in hand")
+        try:
+            return self._book(feed)
+        finally:
+            self._turn.release()
+
+    def close(self) -> None:
+        """Let it end after the batch in hand; kill it where that takes too long."""
+        with self._turn:
+            self._end()
+
+    def _book(self, feed: BookedFeed) -> Booked | None:
         if not self.is_ready():
             raise NotBookedError("the booking process is not ready")
         try:
@@ -62,7 +78,7 @@ class BookingProcess:
         for level, event, values in answer.said:
             getattr(log, level)(event, **values)
         if isinstance(answer.result, DatabaseRefusedError):  # it logs in with the password of its start
-            self.close()
+            self._end()
             raise NotBookedError(str(answer.result))
         if isinstance(answer.result, EtlError):
             raise answer.result
@@ -78,13 +94,13 @@ class BookingProcess:
             if not self._ready and self._socket is not None and self._socket.poll():
                 self._ready = self._socket.recv()
         except (EOFError, OSError) as error:
-            code = self.close()
+            code = self._end()
             self._start_from = self._clock.monotonic() + START_AGAIN_S
             log.warning("book.process_not_started", error=repr(error), code=code, again_s=START_AGAIN_S)
         return self._ready
 
-    def close(self) -> int | None:
-        """Let it end after the batch in hand; kill it where that takes too long. Return its code, if it ran."""
+    def _end(self) -> int | None:
+        """End it; return its code, if it ran."""
         connection, child = self._socket, self._child
         self._socket, self._child, self._ready = None, None, False
         if connection is not None:
@@ -107,7 +123,7 @@ class BookingProcess:
 
     def _ended(self) -> None:
         """Note that it is gone, or hangs; say so where it did not end by itself, for want of work."""
-        if code := self.close():
+        if code := self._end():
             log.warning("book.process_ended", code=code)
 
     def _start(self) -> None:

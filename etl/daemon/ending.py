@@ -59,6 +59,7 @@ class Ending:
                 list(threads.map(self._book_what_landed, feeds))
             for feed in feeds:
                 feed.close()
+            self._app.end_booking_process()
         except BaseException as error:  # noqa: BLE001  (raised again in the main thread)
             self._error = error
         self._done.set()

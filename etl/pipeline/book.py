@@ -23,9 +23,6 @@ class Apart(Protocol):
     def book(self, feed: BookedFeed) -> Booked | None:
         """Book a batch as `BatchBooker.book` does; raise NotBookedError where it is to be booked here."""
 
-    def close(self) -> object:
-        """End it."""
-
 
 class Booker:
     """Books what has landed for one feed."""
@@ -58,11 +55,6 @@ class Booker:
             self._here.forget()
             self.busy = False
         return counts
-
-    def close(self) -> None:
-        """End the process that books a backlog."""
-        if self._apart is not None:
-            self._apart.close()
 
     def _batch(self) -> Booked | None:
         if self._apart is not None and self._clock.monotonic() < self._backlog_until:

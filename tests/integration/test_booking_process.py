@@ -6,17 +6,23 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import msgspec
 import pytest
+from sqlalchemy import text
 from structlog.testing import capture_logs
 
+from etl.app import App
 from etl.booking import process
 from etl.booking.process import IDLE_S, START_AGAIN_S, Answer, BookingProcess
 from etl.clock import SystemClock
+from etl.config import load
+from etl.domain.fields import CANONICAL_NAMES
 from etl.errors import BookingHeldError, DatabaseAwayError
 from etl.pipeline import book
 from etl.pipeline.batch import Booked, BookedFeed
@@ -63,7 +69,7 @@ def a_booker(booking: Booking, apart: BookingProcess) -> Iterator[Booker]:
     try:
         yield booker
     finally:
-        booker.close()
+        apart.close()
 
 
 @pytest.fixture
@@ -102,6 +108,61 @@ def test_a_backlog_is_booked_by_the_process_and_counted_here(database):
     assert the_book_is_whole(booking, trades)
 
 
+def test_the_backlogs_of_all_feeds_are_booked_in_turn_by_one_process(database, monkeypatch):
+    monkeypatch.setattr(process, "TURN_S", 60.0)
+    monkeypatch.setattr(book, "BACKLOG", 0)
+    apart, pids = Watched(database), set[int]()
+    bookings = [Booking(database) for _ in range(3)]
+    for booking in bookings:
+        land_a_backlog(booking, 12)
+
+    def book_all(booking: Booking) -> Counter[str]:
+        feed = msgspec.structs.replace(booking.booked_feed, batch_bytes=150_000)
+        counts = Booker(feed, booking.open_work, SystemClock(), apart).book()
+        pids.add(apart.pid())
+        return counts
+
+    with ThreadPoolExecutor() as threads:
+        counts = list(threads.map(book_all, bookings))
+    apart.close()
+
+    assert counts == [{"booked": 12 * PAGE}] * 3
+    assert len(pids) == 1
+    assert apart.batches >= 9
+    assert all(the_book_is_whole(booking, 12 * PAGE) for booking in bookings)
+
+
+def test_all_feeds_of_a_program_share_the_process_that_books_backlogs(database_url, tmp_path):
+    file = tmp_path / "stp-etl.toml"
+    feed = 'base_url = "https://vendor.test"\norg = "pfOrg"\nuser = "mainUser"\npassword = "x"\n'
+    feeds = f"[feeds.one]\n{feed}[feeds.two]\n{feed}".replace("mainUser", "other", 1)
+    file.write_text(f'[database]\nurl = "{database_url}"\n{feeds}')
+    with App(load(file, {}, field_names=CANONICAL_NAMES)) as app:
+        one, two = app.feeds()
+
+        assert one.booker._apart is two.booker._apart is app.booking_process is not None
+
+
+def test_while_another_feeds_batch_takes_long_a_feed_books_in_its_own_thread(database, monkeypatch):
+    monkeypatch.setattr(process, "TURN_S", 0.1)
+    slow, booking = Booking(database), Booking(database)
+    for each in (slow, booking):
+        each.land(a_raw_message())
+    apart = Watched(database)
+    apart.is_ready()
+    with database.connect() as other, ThreadPoolExecutor() as threads, a_booker(booking, apart) as booker:
+        other.execute(text("SELECT FROM stp.booker WHERE feed_id = :id FOR UPDATE"), {"id": slow.feed.feed_id})
+        waits = threads.submit(apart.book, slow.booked_feed)
+        until(lambda: apart.batches, what="the batch", within_s=60)
+        booker._backlog_until = math.inf
+
+        assert booker.book() == {"booked": 1}
+        assert not waits.done()
+        other.rollback()
+        assert waits.result(60) is not None
+    assert apart.batches == 1
+
+
 def test_a_few_answers_start_no_process(database):
     booking = Booking(database)
     apart = Watched(database)
@@ -138,7 +199,7 @@ def test_where_the_process_ends_or_hangs_the_rest_is_booked_here(database, monke
     assert the_book_is_whole(booking, trades)
 
 
-@pytest.mark.parametrize("ended_by", ["itself", signal.SIGKILL])
+@pytest.mark.parametrize("ended_by", ["itself", pytest.param(signal.SIGKILL, marks=pytest.mark.nightly)])
 def test_a_process_that_ended_between_backlogs_is_started_again_and_said_only_where_it_was_killed(database, ended_by):
     booking = Booking(database)
     booking.land(a_raw_message())
@@ -158,7 +219,11 @@ def test_a_process_that_ended_between_backlogs_is_started_again_and_said_only_wh
     assert [each["event"] for each in said] == ([] if ended_by == "itself" else ["book.process_ended"])
 
 
-@pytest.mark.parametrize("program", ["/nowhere/python", shutil.which("false")], ids=["is not there", "ends at once"])
+@pytest.mark.parametrize(
+    "program",
+    ["/nowhere/python", pytest.param(shutil.which("false"), marks=pytest.mark.nightly)],
+    ids=["is not there", "ends at once"],
+)
 def test_a_process_that_cannot_be_started_is_said_and_tried_again_after_a_minute(database, monkeypatch, program):
     booking, clock = Booking(database), FakeClock()
     apart = BookingProcess(database, clock)

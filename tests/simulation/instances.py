@@ -173,6 +173,7 @@ class SimulatedApp(App):
     def open_work(self) -> OpenWork:
         return fated(self._fate, work_on(self.database))
 
+    @cached_property
     def booking_process(self) -> None:
         """Nothing of a simulation happens outside of its own time."""
 
