@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Annotated, Any
 
@@ -49,7 +49,8 @@ def reconcile(
 
     The queue is drained and booked before and after the vendor is asked; a difference counts when a second look shows
     it too. Exit 3 when breaks are open, or something that was asked could not be proven: detail says what. Until --open
-    was given once, positions and balances are told as no_opening. Balances are those of balance_assets in the settings.
+    was given once, positions and balances are told as no_opening; exit 3 too where --open did not open all of it.
+    Balances are those of balance_assets in the settings.
     """
     if opening and what not in (What.POSITIONS, What.BALANCES):
         raise typer.BadParameter("positions or balances are opened: stp-etl reconcile positions --open --reason TEXT")
@@ -61,20 +62,28 @@ def reconcile(
         if what is What.BALANCES and not runtime.settings.balance_assets:
             raise EtlError(f"feed {runtime.name}: name the assets first, as balance_assets of [feeds.{runtime.name}]")
         outcomes = outcomes_of(app, runtime, Wanted(what, opening), order)
+        unopened = noted_opening(app, runtime, what, order, outcomes) if opening else []
         with app.open_work() as work:
-            if opening:
-                details = {str(each["subject"]): each["result"] for each in outcomes}
-                deed = f"reconcile {what} --open"
-                work.attention.record(
-                    Deed(app.clock.now(), order.by, deed, order.reason or "", runtime.name, None, details)
-                )
-                work.commit()
             left = work.breaks.listed(runtime.name, states=("open", "investigating"), limit=1)
     show(outcomes, COLUMNS, fmt)
     if left:
         remark(f"breaks are open; see: stp-etl breaks list --feed {runtime.name}")
-    if left or any(each["result"] in UNPROVEN for each in outcomes):
+    if unopened:
+        remark(f"not opened: {', '.join(unopened)}; detail says why; then give the same command again")
+    if left or unopened or any(each["result"] in UNPROVEN for each in outcomes):
         raise typer.Exit(FOUND_SOMETHING)
+
+
+def noted_opening(
+    app: App, feed: FeedRuntime, what: What, order: Order, outcomes: Sequence[Mapping[str, Any]]
+) -> list[str]:  # fmt: skip
+    """Keep in the audit what an opening came to; return what was not opened."""
+    results = {str(each["subject"]): str(each["result"]) for each in outcomes}
+    with app.open_work() as work:
+        deed = f"reconcile {what} --open"
+        work.attention.record(Deed(app.clock.now(), order.by, deed, order.reason or "", feed.name, None, results))
+        work.commit()
+    return [subject for subject, result in results.items() if result != "opened"]
 
 
 def outcomes_of(app: App, feed: FeedRuntime, wanted: Wanted, order: Order) -> list[Mapping[str, Any]]:

@@ -89,6 +89,9 @@ class BalanceControl(Control):
             return "timing", f"within {self._feed.near_cut} of the end of the business day; nothing was concluded"
         if run.opening and seen.left:
             return "unconfirmed", f"nothing was opened: {left} changed at each look, or cannot be relied on"
+        nameless = [each.why for each in look.answer.faults if each.key is None]
+        if run.opening and run.scope.level == BROKER and nameless:
+            return "unconfirmed", f"nothing was opened: an account that is not named may hold more: {nameless[0]}"
         if run.opening:
             nothing = "; the vendor named none of the assets: all start at zero" if look.answer.is_empty else ""
             return "opened", f"the vendor's figures are taken as they are{nothing}"

@@ -85,15 +85,16 @@ class PositionControl(Control):
     def _result(self, run: Run, seen: Confirmed) -> tuple[str, str]:
         if self._feed.today(self._clock) != run.scope.trade_day:
             return "timing", "the business day turned during the run; nothing was concluded"
-        if run.opening and seen.left:
-            return "unconfirmed", f"trades landed on {len(seen.left)} keys at each look, or their rows are faulty"
+        if near_cut(self._feed, self._clock):
+            return "timing", f"within {self._feed.near_cut} of the end of the business day; nothing was concluded"
+        if run.opening and (seen.left or seen.last.answer.faults):
+            words = f"trades landed on {len(seen.left)} keys at each look, or rows are faulty"
+            return "unconfirmed", f"nothing was opened: {words}"
         if run.opening:
             return "opened", "the vendor's figures are taken as they are; later runs compare what changed since"
         if run.opening_id is None:
             words = "stp-etl reconcile positions --open --reason TEXT"
             return "no_opening", f"{len(seen.differing)} keys differ; say where the book starts: {words}"
-        if near_cut(self._feed, self._clock):
-            return "timing", f"within {self._feed.near_cut} of the end of the business day; nothing was concluded"
         if seen.differing:
             return "breaks", empty_words(seen)
         return ("unconfirmed", "no second look confirmed a difference") if seen.left else ("agreed", "")

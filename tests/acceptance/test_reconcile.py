@@ -37,6 +37,18 @@ def a_position(database):
     )[0]
 
 
+def test_a_command_that_opens_nothing_says_so_and_ends_with_3(world):
+    _, program = world
+    now = datetime.now(UTC)  # the business day ends about now: noon where the hour is twelve
+    turning = f'timezone = "Etc/GMT{now.hour - 12:+d}"\nbusiness_day_ends = "12:{now:%M}"'
+    with_rules(program, turning)
+
+    done = program.call("reconcile", "positions", "--open", "--reason", "go-live", "--format", "json")
+
+    assert (done.returncode, {each["result"] for each in json.loads(done.stdout)}) == (3, {"timing"})
+    assert "not opened: positions ORG pfOrg" in done.stderr
+
+
 def test_a_wrong_figure_at_the_vendor_becomes_a_break_with_its_size_and_goes_with_proof(world, database):
     sandbox, program = world
     symbol, day = a_position(database)

@@ -350,6 +350,13 @@ def test_a_faulty_row_opens_nothing(made):
     assert result(world) == "no_opening"
 
 
+def test_a_brokers_account_without_a_name_opens_nothing(made):
+    world = made(ASSETS + "broker_balances = true\n")
+    wrong(world, "BTC", omit="account", account=f"{world.user.org}LE1")
+
+    assert [each.result for each in world.balances(opening=True)] == ["opened", "unconfirmed"]
+
+
 @pytest.mark.nightly
 def test_a_transfer_that_lacks_a_field_leaves_its_asset_open(world):
     moved(world, "withdrawal", "BTC", "1", fee="0.1")

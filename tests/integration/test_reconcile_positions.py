@@ -351,6 +351,20 @@ def test_where_another_reading_clears_most_it_is_said_once_and_goes_when_it_is_r
     assert (world.results(), world.breaks("state")) == ({"agreed"}, [("cleared",)])
 
 
+def test_near_the_end_of_the_business_day_nothing_is_opened(fresh):
+    fresh.clock.ahead += timedelta(hours=8, minutes=55)  # 16:55 in New York
+
+    assert fresh.results(opening=True) == {"timing"}
+    assert value(fresh.database, "SELECT count(*) FROM stp.opening") == 0
+
+
+def test_a_row_that_names_no_position_opens_nothing(fresh):
+    fresh.control.position_error("NONSENSE", fresh.a_key()[1], base="5")
+
+    assert fresh.results(opening=True) == {"unconfirmed"}
+    assert value(fresh.database, "SELECT count(*) FROM stp.opening") == 0
+
+
 def test_a_run_at_the_level_of_legal_entities_names_the_entity(world):
     symbol, day = world.a_key()
     entity = value(
