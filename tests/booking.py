@@ -7,10 +7,16 @@ from datetime import datetime
 from itertools import count
 from typing import Any
 
+import msgspec
+
+from etl.domain.adoption import BY_A_PERSON, Adoption
 from etl.domain.fields import Reading
+from etl.pipeline.adopt import Adopter
 from etl.pipeline.batch import BookedFeed
 from etl.pipeline.book import Booker
+from etl.pipeline.rebook import Rebooker
 from etl.store.database import Database
+from etl.store.repositories.attention import Deed
 from etl.store.repositories.polls import OpenPoll
 from etl.store.unit_of_work import OpenWork, work_on
 from tests.clocks import START, FakeClock
@@ -94,8 +100,28 @@ class Booking:
         statement = "SELECT count(*) FROM stp.unbooked WHERE feed_id = :feed_id"
         return int(value(self.database, statement, feed_id=self.feed.feed_id))
 
+    def rebook(self, reading: Reading) -> Counter[str]:
+        """Read all landed messages again, as from now on; return how many came to what."""
+        self.booked_feed = msgspec.structs.replace(self.booked_feed, reading=reading)
+        self.booker = Booker(self.booked_feed, self.open_work, self.clock)
+        ids = [number for (number,) in self.rows("message_id", "message", "ORDER BY 1")]
+        deed = Deed(START, "olga", "messages rebook", "FX-12")
+        return Counter(Rebooker(self.booked_feed, self.open_work, self.clock).rebook(ids, deed).counts)
+
+    def adopt(self, trade_id: str, body: bytes) -> Adoption:
+        """Book the vendor's answer about one trade, as a person allows it."""
+        with self.open_work() as work:
+            adopter = Adopter(self.booked_feed, self.clock)
+            adoption = adopter(work, trade_id, body, answered_at=START, allowed=BY_A_PERSON)
+            work.commit()
+        return adoption
+
     def check_positions(self) -> None:
         """Fail unless positions are the sum over the legs of all live trades."""
-        number = self.feed.feed_id
-        assert rows(self.database, KEPT, feed_id=number) == rows(self.database, SUMS, feed_id=number)
-        assert value(self.database, FLAT, feed_id=number) == 0
+        check_positions(self.database, self.feed.feed_id)
+
+
+def check_positions(database: Database, feed_id: int) -> None:
+    """Fail unless the positions of a feed are the sum over the legs of all its live trades."""
+    assert rows(database, KEPT, feed_id=feed_id) == rows(database, SUMS, feed_id=feed_id)
+    assert value(database, FLAT, feed_id=feed_id) == 0

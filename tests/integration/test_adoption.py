@@ -6,6 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from etl.cli.main import app as stp_etl
+from tests.booking import check_positions
 from tests.databases import change, rows, value
 from tests.reconciling import sandbox_at_noon
 
@@ -47,19 +48,6 @@ def command(world, *words):
     return result.exit_code, f"{result.output}{result.exception or ''}"
 
 
-def positions_are_the_sum_of_the_legs(database):
-    wrong = """
-        SELECT symbol, value_date, sum(base_amount), sum(term_amount), sum(n) FROM (
-            SELECT symbol, value_date, -base_amount AS base_amount, -term_amount AS term_amount, -trade_count AS n
-            FROM stp.position
-            UNION ALL
-            SELECT v.symbol, l.value_date, l.base_amount, l.term_amount, 1 FROM stp.trade_leg l
-            JOIN stp.trade t USING (feed_id, trade_id, version)
-            JOIN stp.trade_version v USING (feed_id, trade_id, version) WHERE v.live
-        ) AS both_sides GROUP BY 1, 2 HAVING sum(base_amount) <> 0 OR sum(term_amount) <> 0 OR sum(n) <> 0"""
-    return rows(database, wrong) == []
-
-
 @pytest.mark.parametrize("deed", ["cancel", "roll", "allocate", "amend"])
 def test_law_9_a_status_alone_is_adopted_by_itself_and_waits_for_a_person(make, deed):
     world = make()
@@ -75,7 +63,7 @@ def test_law_9_a_status_alone_is_adopted_by_itself_and_waits_for_a_person(make, 
         ("status", trade_id, "open", f"the vendor says {status}", "booked as version 2; positions are corrected")
     ]
     assert world.results() == {"agreed"}
-    assert positions_are_the_sum_of_the_legs(world.database)
+    check_positions(world.database, world.feed.feed_id)
 
 
 def test_law_9_the_same_word_twice_changes_nothing(make):
@@ -125,7 +113,7 @@ def test_law_9_other_economics_wait_for_a_person(make):
     assert code == 0, said
     assert versions(world, trade_id)[-1] == (2, "query", "Cancelled", False)
     assert world.breaks("state, reason") == [("resolved", "the desk knows")]
-    assert positions_are_the_sum_of_the_legs(world.database)
+    check_positions(world.database, world.feed.feed_id)
 
 
 def test_law_10_a_question_about_the_trade_that_fails_adopts_nothing_and_is_asked_again(make):
@@ -173,7 +161,7 @@ def test_a_trade_never_handed_out_is_adopted_by_a_person_with_its_evidence(make)
     world.control.hide(lost, hidden=False)
     world.drained()
     assert len(versions(world, lost)) == 1  # what the queue says later is the same content
-    assert positions_are_the_sum_of_the_legs(world.database)
+    check_positions(world.database, world.feed.feed_id)
 
 
 @pytest.mark.parametrize(

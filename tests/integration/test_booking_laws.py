@@ -40,7 +40,7 @@ deliveries = st.lists(
 
 def spelled(trade_id: str, content: str, spelling: str) -> bytes:
     """Return the message of one delivery: the same content may be written in several ways."""
-    message = a_message(**(CONTENTS[content] | {"tradeId": trade_id}))
+    message = a_message(**(CONTENTS[content] | {"tradeId": trade_id, "customerAccount": f"{trade_id}LE"}))
     match spelling:
         case "resend":
             message["event"] = "RESEND"
@@ -108,6 +108,42 @@ def test_law_7_any_order_gives_the_same_contents(database, delivered, chance):
 
     assert second.contents() == first.contents()
     second.check_positions()
+
+
+@on_a_real_database
+@given(deliveries, st.lists(st.booleans(), min_size=14, max_size=14))
+def test_law_7_a_dropped_message_changes_its_own_trade_alone_and_nothing_once_it_has_come(database, delivered, dropped):
+    messages = [spelled(*each) for each in delivered]
+    lost = [message for message, is_lost in zip(messages, dropped, strict=False) if is_lost]
+    kept = [message for message, is_lost in zip(messages, dropped, strict=False) if not is_lost]
+    hit = {trade_id for (trade_id, _, _), is_lost in zip(delivered, dropped, strict=False) if is_lost}
+    whole, holed = Booking(database), Booking(database)
+    whole.book(*messages)
+
+    holed.book(*kept)
+
+    known = {(trade_id, content) for (trade_id, content, _), lost in zip(delivered, dropped, strict=False) if not lost}
+    assert holed.contents() <= whole.contents()
+    assert len(holed.contents()) == len(known)
+    assert of_others(holed, hit) == of_others(whole, hit)
+    holed.check_positions()
+    holed.book(*lost)
+    assert holed.contents() == whole.contents()
+    holed.check_positions()
+
+
+def of_others(booking: Booking, hit: set[str]) -> list[list[tuple[object, ...]]]:
+    """Return the book without these trades: trades, their versions and breaks, and positions of their entities."""
+    trades = "trade_id, version, symbol, side, legal_entity, note, attributes, flags, live, changed_fields"
+    legs = "trade_id, version, leg_no, value_date, base_amount, term_amount, rate"
+    positions = "legal_entity, symbol, value_date, deliverable, base_amount, term_amount, trade_count"
+    return [
+        sorted(each for each in booking.rows(columns, view) if each[0].removesuffix("LE") not in hit)
+        for columns, view in (
+            (trades, "trade_version"), (legs, "trade_leg_version"), ("key, comment, reopened", "break"),
+            (positions, "position"),
+        )
+    ]  # fmt: skip
 
 
 @on_a_real_database
@@ -326,31 +362,55 @@ def test_law_8_an_amount_that_is_not_there_is_not_computed(booking):
     assert booking.rows("*", "trade") == []
 
 
+OF_NUMBER = (a_message, a_swap_message, an_ndf_message)
+READINGS = (
+    Reading(own_orgs=frozenset({"CustomerOrg", "Sister"})),
+    Reading(own_orgs=frozenset({"CustomerOrg"}), aliases={"settled_amount": ("settledAmt",)}),
+    Reading(own_orgs=frozenset({"CustomerOrg", "Sister"}), non_deliverable_assets=frozenset({"EUR"})),
+)
+DEEDS = ("wait", "book", "rebook", "adopt")
+
+
+def any_message(chance: random.Random, number: int, **more: object) -> dict[str, object]:
+    """Return what the vendor may say of trade `number` some day."""
+    settled = Number(f"{chance.randint(1, 10**9)}.{chance.randint(0, 99):02}")
+    changed = {
+        "dealtAmount": Number(f"{chance.randint(1, 10**9)}.{chance.randint(0, 99):02}"),
+        "settledAmount": settled,
+        "valueDate": f"2023-06-0{chance.randint(6, 9)}",
+        "side": chance.choice(["Buy", "Sell"]),
+        "status": chance.choice(["Verified", "verified", "Cancelled", ABSENT]),
+        "counterparty": "Sister" if number % 3 == 0 else "BrokerOrg1",
+        "user": chance.choice(["ann", "bob", ABSENT]),
+    }
+    if chance.random() < 0.2:  # by a name that not every reading knows
+        changed |= {"settledAmount": ABSENT, "settledAmt": settled}
+    return OF_NUMBER[number % 3](tradeId=f"T{number}", **changed | more)
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_positions_are_the_sum_over_the_legs_of_live_trades_after_any_history(database, seed):
+    """Of new trades, duplicates and conflicts, of exception items and booked messages read again, and of adoption."""
     chance = random.Random(seed)
-    own_orgs = frozenset({"CustomerOrg", "Sister"})
-    booking = Booking(database, reading=Reading(own_orgs=own_orgs), batch_bytes=3_000, conflicts_before_hold=10_000)
-    makers = (a_message, a_swap_message, an_ndf_message)
-    for _ in range(12):
-        page = []
-        for _ in range(chance.randint(1, 12)):
-            number = chance.randrange(15)
-            changed = {
-                "dealtAmount": Number(f"{chance.randint(1, 10**9)}.{chance.randint(0, 99):02}"),
-                "valueDate": f"2023-06-0{chance.randint(6, 9)}",
-                "side": chance.choice(["Buy", "Sell"]),
-                "status": chance.choice(["Verified", "verified", "Cancelled", ABSENT]),
-                "counterparty": "Sister" if number % 3 == 0 else "BrokerOrg1",
-                "user": chance.choice(["ann", "bob", ABSENT]),
-            }
-            page.append(as_bytes(makers[number % 3](tradeId=f"T{number}", **changed)))
-        booking.land(*page)
-        if chance.random() < 0.4:
-            booking.book()
+    booking = Booking(database, reading=READINGS[0], batch_bytes=3_000, conflicts_before_hold=10_000)
+    counts, adopted, told = Counter[str](), Counter[str](), [any_message(chance, number) for number in range(15)]
+    for deed in chance.sample(DEEDS * 5, 5 * len(DEEDS)):
+        told += [any_message(chance, chance.randrange(15)) for _ in range(chance.randint(1, 6))]
+        booking.land(*(as_bytes(each) for each in chance.sample(told, 8)))
+        if deed == "book":
+            counts += booking.book()
+        elif deed == "rebook":
+            counts += booking.book() + booking.rebook(chance.choice(READINGS))
+        elif deed == "adopt":
+            number = chance.randrange(17)
+            ended = chance.choice(told) | {"status": "Cancelled"}
+            for answer in (ended, any_message(chance, number, status="Verified")):
+                adopted[booking.adopt(str(answer["tradeId"]), as_bytes(answer)).effect] += 1
+        booking.check_positions()
 
-    booking.book()
+    counts += booking.book(*map(as_bytes, told))
 
-    assert booking.waiting() == 0
-    assert len(booking.rows("*", "trade")) == 15
     booking.check_positions()
+    assert len(booking.rows("*", "trade")) >= 15
+    assert counts.keys() >= {"booked", "duplicate", "conflict", "excepted", "corrected"}, counts
+    assert adopted.keys() >= {"new", "status", "economics"}, adopted

@@ -7,6 +7,7 @@ import pytest
 
 from etl.domain.fields import Reading
 from etl.domain.payload import Number
+from tests.booking import check_positions
 from tests.builders import ABSENT, a_raw_message
 from tests.clocks import START
 from tests.databases import change, rows, value
@@ -18,6 +19,13 @@ BOOK = (
     "SELECT trade_id, version, message_id, source, changed_fields, note, change_seq FROM stp.trade_version"
     " ORDER BY trade_id, version"
 )
+
+
+@pytest.fixture(autouse=True)
+def positions_stay_the_sum_over_the_legs(desk):
+    """Whatever a test does."""
+    yield
+    check_positions(desk.database, desk.feed.feed_id)
 
 
 def renamed(**overrides: object) -> bytes:
