@@ -97,7 +97,10 @@ class PositionControl(Control):
             return "no_opening", f"{len(seen.differing)} keys differ; say where the book starts: {words}"
         if seen.differing:
             return "breaks", empty_words(seen)
-        return ("unconfirmed", "no second look confirmed a difference") if seen.left else ("agreed", "")
+        if seen.left:
+            return "unconfirmed", "no second look confirmed a difference"
+        unread = sum(each.key is None for each in seen.last.answer.faults)
+        return ("unconfirmed", _unread_words(unread)) if unread else ("agreed", "")
 
     def _open(self, work: UnitOfWork, run: Run, seen: Confirmed) -> None:
         look = seen.last
@@ -131,6 +134,10 @@ class PositionControl(Control):
             figures = {str(key.value_date): f"{seen.last.ours_of(key).base:f}" for key in keys}
             work.breaks.clear(known, at=at, proof=proof, figures=figures, run_id=run.run_id, reply_id=reply_id)
         return changed
+
+
+def _unread_words(unread: int) -> str:
+    return f"{unread} rows do not say of which position they are, so the vendor may hold what the book lacks"
 
 
 def _gone(run: Run, seen: Confirmed, keys: Iterable[Key]) -> set[Key]:
