@@ -19,6 +19,7 @@ from etl.ops.build import installed_version
 
 cli = typer.Typer(add_completion=False)
 REASONS = ("reason", "detail", "command")
+OPENINGS = ("opening", "control", "level", "value", "as_of", "by", "keys", "reason")
 
 
 @cli.command("certify", epilog="Example: stp-etl certify --trade-date 2026-03-02 --sign-off --as 'Olga Petrova'")
@@ -62,7 +63,7 @@ def certified(app: App, name: str | None) -> CertifiedFeed:
         feed_id=app.feed(given.name).feed_id, name=given.name, settings_hash=app.settings.settings_hash(),
         software_version=installed_version(), answers_within_s=given.connect_timeout_s + given.read_timeout_s,
         day_ends=times.business_day_ends, zone=times.zone, sweep=times.sweep == "daily",
-        controls=tuple(control for control, every_s in wanted.items() if every_s > 0),
+        controls=tuple(control for control, every_s in wanted.items() if every_s > 0), level=times.level,
         balances=bool(given.balance_assets),
         limits={
             "history_days": given.history_days,
@@ -86,15 +87,23 @@ def show_certificate(found: Certificate, fmt: Format) -> None:
         "certificate": f"{found.certificate_id} (number {found.number} of {found.feed}, {found.trade_date})",
         "state": found.state, "issued": f"{plain(found.issued_at)} by {found.issued_by}", **found.counts,
         "proven_empty_at": found.basis["proven_empty_at"], "sweep": found.basis["sweep"]["state"],
-        "closed_by_hand": len(found.basis["closed_by_hand"]), "limits": found.basis["limits"]["backdated"],
+        **orders_asked(found), "closed_by_hand": len(found.basis["closed_by_hand"]),
+        "limits": found.basis["limits"]["backdated"],
         "trades_sha256": found.trades_sha256, "sha256": found.sha256,
     })  # fmt: skip
     for title, rows, columns in (
         ("Why not", msgspec.to_builtins(found.reasons), REASONS),
         ("Sums of live trades, + received, - paid", found.sums, ("currency", "receive", "pay")),
+        ("Where the comparisons start from", found.basis.get("openings", ()), OPENINGS),
     ):
         if rows:
             sys.stdout.write(f"\n{title}\n")
             show(rows, columns)
     for name, each in found.difference.items():
         remark(f"differs from number {found.number - 1} in {name}: {json_text(plain(each))}")
+
+
+def orders_asked(found: Certificate) -> dict[str, str]:
+    """Return of how many orders the run of fills asked that the certificate rests on; nothing without one."""
+    basis = found.basis["controls"].get("fills", {}).get("basis", {})
+    return {"orders_asked": f"{basis['orders_asked']} of {basis['orders']}"} if "orders_asked" in basis else {}

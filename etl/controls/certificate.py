@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime, time, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -33,6 +33,8 @@ class CertifiedFeed(msgspec.Struct, frozen=True):
     zone: ZoneInfo = NEW_YORK
     sweep: bool = True
     controls: tuple[str, ...] = ("positions", "fills")
+    level: str = "ORG"
+    """Of whom positions are compared at each run."""
     balances: bool = False
     limits: Mapping[str, Any] = {}
 
@@ -85,7 +87,7 @@ class Certifier:
                 "state": state.value, "issued_at": at, "issued_by": operator,
                 "reasons": msgspec.to_builtins(reasons), "counts": trades.counts, "sums": trades.sums,
                 "basis": self._basis(work, facts, runs, sweep),
-                "cited": [each for run in runs.values() for each in run["cited"]],
+                "cited": [each for chosen in runs.values() for run in chosen for each in run["cited"]],
                 "trades_sha256": trades.sha256, "settings_hash": self._feed.settings_hash,
                 "software_version": self._feed.software_version,
             }  # fmt: skip
@@ -117,14 +119,18 @@ class Certifier:
 
     def _facts(
         self, work: UnitOfWork, day: date, at: datetime, sweep: Sweep
-    ) -> tuple[DayFacts, dict[str, dict[str, Any]]]:
+    ) -> tuple[DayFacts, dict[str, list[dict[str, Any]]]]:
         feed_id, closes = self._feed.feed_id, self.closes_at(day)
         begins = self.closes_at(day - timedelta(days=1))
         surely_later = closes + timedelta(seconds=self._feed.answers_within_s)
         names = ("positions", "fills", *(("balances",) if self._feed.balances else ()))
         stands = {
-            name: work.certificates.control(feed_id, name, closes, wanted=name in self._feed.controls) for name in names
-        }
+            name: work.certificates.control(
+                feed_id, name, day, closes, wanted=name in self._feed.controls,
+                level=self._feed.level if name == "positions" else None,
+            )
+            for name in names
+        }  # fmt: skip
         controls: tuple[Control, ...] = tuple(control for control, _ in stands.values())
         facts = DayFacts(
             feed=self._feed.name, trade_date=day, now=at, closes_at=closes,
@@ -134,12 +140,13 @@ class Certifier:
             gaps=work.certificates.gaps(feed_id, day), breaks=work.certificates.breaks(feed_id, day),
             exceptions=work.certificates.exceptions(feed_id, day, begins), controls=controls,
         )  # fmt: skip
-        return facts, {name: run for name, (_, run) in stands.items() if run}
+        return facts, {name: chosen for name, (_, chosen) in stands.items() if chosen}
 
     def _basis(
-        self, work: UnitOfWork, facts: DayFacts, runs: Mapping[str, Mapping[str, Any]], sweep: Sweep
+        self, work: UnitOfWork, facts: DayFacts, runs: Mapping[str, Sequence[Mapping[str, Any]]], sweep: Sweep
     ) -> dict[str, Any]:
         """Return what the certificate rests on, and what it does not cover."""
+        opened = {number for chosen in runs.values() for run in chosen for number in _openings_of(run)}
         return {
             "closes_at": facts.closes_at.isoformat(),
             "proven_empty_at": facts.proven_at.isoformat() if facts.proven_at else None,
@@ -149,16 +156,28 @@ class Certifier:
                 "excused": sweep.excused,
             },
             "controls": {
-                name: {
-                    "run": run["id"], "as_of": run["as_of"].isoformat(), "result": run["result"],
-                    "compared": run["compared"], "agreed": run["agreed"], "rules": run["rules"], "basis": run["basis"],
-                }
-                for name, run in runs.items()
+                name: {**_told_of(first), "others": [_told_of(each) for each in others]}
+                for name, (first, *others) in runs.items()
             },
+            "openings": work.certificates.openings(opened),
             "not_wanted": [control.name for control in facts.controls if not control.wanted],
             "closed_by_hand": work.certificates.closed_by_hand(self._feed.feed_id, facts.trade_date),
             "limits": dict(self._feed.limits),
         }  # fmt: skip
+
+
+def _told_of(run: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a run as the basis of a certificate names it."""
+    return {
+        "run": run["id"], "as_of": run["as_of"].isoformat(), "result": run["result"], "compared": run["compared"],
+        "agreed": run["agreed"], "rules": run["rules"], "basis": run["basis"],
+    }  # fmt: skip
+
+
+def _openings_of(run: Mapping[str, Any]) -> list[int]:
+    """Return the openings that a run of positions, or one of balances, counts from."""
+    several: list[int] = run["basis"].get("openings", [])
+    return several if run["basis"].get("opening") is None else [run["basis"]["opening"]]
 
 
 def told(feed: str, number: int, content: Mapping[str, Any]) -> Certificate:

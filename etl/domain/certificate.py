@@ -174,7 +174,9 @@ def _controls(facts: DayFacts) -> list[Reason]:
 
 
 def _without_break(control: Control) -> str:
-    if control.run_id is None:
-        return f"{control.name} were not compared since the day closed"
-    ended = f"run {control.run_id} of {control.name} ended as {control.result}"
-    return f"{ended}: {control.why}" if control.why else ended
+    said = (
+        f"{control.name} were not compared since the day closed"
+        if control.run_id is None
+        else f"run {control.run_id} of {control.name} ended as {control.result}"
+    )
+    return f"{said}: {control.why}" if control.why else said

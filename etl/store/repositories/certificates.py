@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from typing import Any
 
@@ -62,9 +62,17 @@ WHERE feed_id = :feed_id AND state = 'open' AND (
 ORDER BY message_id
 """)
 RUNS = text("""
-SELECT id, as_of, result, agreed, compared, breaks, cited, rules, basis, coalesce(detail, '') AS detail
+SELECT id, coalesce(as_of, ended_at) AS as_of, result, agreed, compared, breaks, cited, rules, basis,
+    coalesce(detail, '') AS detail
 FROM stp.reconciliation_run
-WHERE feed_id = :feed_id AND control = :control AND state = 'done' AND as_of >= :closes ORDER BY id
+WHERE feed_id = :feed_id AND control = :control AND state IN ('done', 'failed') AND coalesce(as_of, ended_at) >= :closes
+ORDER BY id
+""")
+OPENINGS = text("""
+SELECT o.id AS opening, o.control, o.level, o.level_value AS value, o.as_of, o.opened_by AS by, o.reason,
+    (SELECT count(*) FROM stp.opening_position p WHERE p.opening_id = o.id)
+    + (SELECT count(*) FROM stp.opening_balance b WHERE b.opening_id = o.id) AS keys
+FROM stp.opening o WHERE o.id = ANY (:ids) ORDER BY o.id
 """)
 BREAKS_OF = text("""
 SELECT id AS break_id, kind, state, trade_id FROM stp.recon_break
@@ -157,24 +165,43 @@ class CertificateRepository:
         values = {"feed_id": feed_id, "day_text": day.isoformat(), "begins": begins}
         return tuple(self._connection.execute(EXCEPTIONS, values).scalars())
 
-    def control(self, feed_id: int, name: str, closes: datetime, *, wanted: bool) -> tuple[Control, dict[str, Any]]:
-        """Return how a comparison stands since the close; and the run it rests on, empty for none."""
+    def control(
+        self, feed_id: int, name: str, day: date, closes: datetime, *, wanted: bool, level: str | None = None
+    ) -> tuple[Control, list[dict[str, Any]]]:  # fmt: skip
+        """Return how a comparison stands since the close; and the runs that it rests on, none where there is none.
+
+        It agreed where all that was compared last, each organisation or account, agreed once since the close, and no
+        run about that time found breaks. With a `level`, runs of other levels can only contradict.
+        """
         values = {"feed_id": feed_id, "control": name, "closes": closes}
-        runs = [dict(row) for row in self._connection.execute(RUNS, values).mappings()]
+        every = [dict(row) for row in self._connection.execute(RUNS, values).mappings()]
+        covering = [run for run in every if run["basis"].get("since", "") <= day.isoformat()]
+        runs = [run for run in covering if level is None or run["rules"].get("level") == level]
         if not runs:
-            return Control(name, wanted), {}
-        bad = [run["as_of"] for run in runs if run["breaks"]]
-        good = [
-            run for run in runs
-            if run["result"] == "agreed" and not any(abs(at - run["as_of"]) <= TOGETHER for at in bad)
+            return Control(name, wanted, why=_too_short(every, covering)), []
+        bad = [run["as_of"] for run in covering if run["breaks"]]
+        proofs, last = dict[Any, dict[str, Any]](), dict[Any, dict[str, Any]]()
+        for run in runs:
+            last[_subject(run)] = run
+            if run["result"] == "agreed" and not any(abs(at - run["as_of"]) <= TOGETHER for at in bad):
+                proofs.setdefault(_subject(run), run)
+        newest = max(run["as_of"] for run in runs)
+        wanting = [
+            run for subject, run in last.items() if subject not in proofs and newest - run["as_of"] <= TOGETHER
         ]  # fmt: skip
-        chosen = good[0] if good else runs[-1]
+        chosen = wanting[-1:] or list(proofs.values())
         rows = self._connection.execute(BREAKS_OF, {"feed_id": feed_id, "kinds": KINDS[name]}).mappings()
         found = tuple(OpenBreak(**row) for row in rows)
+        first = chosen[0]
         control = Control(
-            name, wanted, chosen["id"], chosen["as_of"], chosen["result"], bool(good), found, chosen["detail"]
+            name, wanted, first["id"], first["as_of"], first["result"], not wanting, found, first["detail"]
         )  # fmt: skip
         return control, chosen
+
+    def openings(self, numbers: Collection[int]) -> list[dict[str, Any]]:
+        """Return where comparisons start from: who said so, when and why, and of how many keys."""
+        rows = self._connection.execute(OPENINGS, {"ids": list(numbers)}).mappings()
+        return [{**row, "as_of": row["as_of"].isoformat()} for row in rows]
 
     def trades(self, feed_id: int, day: date, closes: datetime) -> DaysTrades:
         """Return what the day's trades are, as they stand now."""
@@ -208,3 +235,16 @@ class CertificateRepository:
         columns = (CertificateSignOffRow.signed_as, CertificateSignOffRow.signed_at, CertificateSignOffRow.comment)
         statement = select(*columns).where(CertificateSignOffRow.certificate_id == certificate_id)
         return [dict(row) for row in self._connection.execute(statement.order_by(CertificateSignOffRow.id)).mappings()]
+
+
+def _subject(run: Mapping[str, Any]) -> tuple[str | None, str | None]:
+    """Return whose figures a run compared."""
+    return run["rules"].get("level"), run["rules"].get("value")
+
+
+def _too_short(every: Sequence[Mapping[str, Any]], covering: Sequence[Mapping[str, Any]]) -> str:
+    """Return why runs since the close say nothing of the day, where there are some."""
+    if covering or not every:
+        return ""
+    since = min(run["basis"]["since"] for run in every)
+    return f"runs since then look back to {since} only; raise reconciliation.fills_history_days to reach the day"
