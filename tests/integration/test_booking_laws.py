@@ -2,6 +2,7 @@
 
 import random
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 
 import pytest
@@ -10,12 +11,14 @@ from hypothesis import strategies as st
 
 from etl.domain.fields import Reading
 from etl.domain.payload import Number
+from etl.domain.reconciliation import BreakKind, Finding
 from etl.errors import BookingHeldError
 from etl.pipeline.batch import BookedFeed
 from etl.pipeline.book import Booker
+from tests.acceptance.program import until
 from tests.booking import Booking
 from tests.builders import ABSENT, a_message, a_raw_message, a_swap_message, an_ndf_message, as_bytes
-from tests.databases import change, value
+from tests.databases import change, rows, value
 
 on_a_real_database = settings(
     max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -221,13 +224,44 @@ def test_law_7_changed_economics_make_a_version_and_a_break_that_names_them(book
 def test_law_7_a_second_conflict_opens_the_same_break_again(booking):
     booking.book(a_raw_message())
     booking.book(a_raw_message(rate=Number("1.1")))
-    change(booking.database, "UPDATE stp.recon_break SET state = 'resolved'")
+    change(
+        booking.database, "UPDATE stp.recon_break SET state = 'resolved', closed_at = now(), closed_by = 'alice',"
+        " reason = 'settled', accepted_until = now(), explained_by = 'adopted'",
+    )  # fmt: skip
 
     booking.book(a_raw_message(rate=Number("1.2")), a_raw_message(rate=Number("1.3"), note="x"))
 
     assert booking.rows("state, reopened", "break") == [("open", 2)]
+    said = rows(
+        booking.database, "SELECT closed_at, closed_by, reason, accepted_until, explained_by FROM stp.recon_break"
+    )
+    assert said == [(None,) * 5]
     evidence = value(booking.database, "SELECT evidence FROM stp.recon_break")
     assert [each["versions"] for each in evidence] == [[1, 2], [2, 3], [3, 4]]
+
+
+def test_a_break_that_a_run_and_booking_find_at_the_same_time_is_one_break(booking):
+    booking.book(a_raw_message())
+    feed_id, now = booking.feed.feed_id, booking.clock.now()
+    finding = Finding(BreakKind.STATUS, "FXI9369258100", "the vendor says Cancelled", trade_id="FXI9369258100")
+
+    def run() -> str:
+        with booking.open_work() as work:
+            change = work.breaks.found(feed_id, finding, at=now, run_id=None).change
+            work.commit()
+        return change
+
+    with booking.open_work() as booker, ThreadPoolExecutor() as threads:
+        booker.attention.found(feed_id, "status", finding.key, comment=finding.comment, evidence={}, at=now)
+        seen = threads.submit(run)
+        until(
+            lambda: seen.done() or value(booking.database, "SELECT count(*) FROM pg_locks WHERE NOT granted"),
+            what="the run to wait", within_s=60,
+        )  # fmt: skip
+        booker.commit()
+
+        assert seen.result(60) == "same"
+    assert booking.rows("kind, state, reopened", "break") == [("status", "open", 0)]
 
 
 @pytest.mark.parametrize(

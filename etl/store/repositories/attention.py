@@ -15,6 +15,7 @@ from etl.config.alert_kinds import AlertKind
 from etl.domain.text import storable
 from etl.domain.trade import Fault
 from etl.store.repositories.alerts import Alert, AlertRepository
+from etl.store.repositories.breaks import UNSAID
 from etl.store.rows.attention import AuditRow, ExceptionItemRow, IncidentRow
 from etl.store.rows.breaks import BreakEventRow, ReconBreakRow
 from etl.store.rows.poll import MESSAGES_A_POLL
@@ -137,6 +138,7 @@ class AttentionRepository:
                 "reopened": ReconBreakRow.reopened + 1,
                 "reopened_at": at,
                 "evidence": ReconBreakRow.evidence.op("||")(new.evidence),
+                **UNSAID,
             },
         )
         known = aliased(ReconBreakRow)  # as the statement found it, before its own change

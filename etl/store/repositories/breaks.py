@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -48,6 +49,8 @@ FROM stp.recon_break was
 WHERE was.id = b.id AND b.feed_id = :feed_id AND b.state = 'accepted' AND b.accepted_until <= :at
 RETURNING b.id, b.kind, b.reopened, b.vendor_ticket, was.accepted_until, was.reason
 """)
+# What a person or a proof said of a break does not stay on it when it is open again; the events keep it.
+UNSAID = MappingProxyType(dict.fromkeys(("closed_at", "closed_by", "reason", "accepted_until", "explained_by")))
 
 
 class KnownBreak(msgspec.Struct, frozen=True):
@@ -123,14 +126,15 @@ class BreakRepository:
         An accepted break opens again when its difference changes or its date has passed; a cleared or resolved one
         because it is here again. Open and investigated ones keep their state.
         """
-        before = self.known(feed_id, [finding.kind], keys=[finding.key])
-        known = before[0] if before else None
-        if known is None:
-            number, change = self._open(feed_id, finding, at, run_id), "opened"
-            state = BreakState.OPEN
-        else:
+        known = self._same(feed_id, finding)
+        number = None if known is not None else self._open(feed_id, finding, at, run_id)
+        if number is None:
+            known = known or self._same(feed_id, finding)
+            assert known is not None, "it could not be opened, so it is there"
             number, (change, state) = known.id, _after(known, finding, at)
             self._see(known, finding, change, state, at, run_id)
+        else:
+            change, state = "opened", BreakState.OPEN
         values = {"break_id": number, "at": at, "run_id": run_id}
         if change == "same":
             self._connection.execute(SEEN_AGAIN, values)
@@ -162,13 +166,21 @@ class BreakRepository:
             numbers.append(row.id)
         return sorted(numbers)
 
-    def _open(self, feed_id: int, finding: Finding, at: datetime, run_id: int | None) -> int:
+    def _same(self, feed_id: int, finding: Finding) -> KnownBreak | None:
+        known = self.known(feed_id, [finding.kind], keys=[finding.key])
+        return known[0] if known else None
+
+    def _open(self, feed_id: int, finding: Finding, at: datetime, run_id: int | None) -> int | None:
+        """Open it; return None where booking, which takes no lock of ours, has opened it meanwhile."""
         statement = postgresql.insert(ReconBreakRow).values(
             feed_id=feed_id, kind=finding.kind, key=finding.key, state=BreakState.OPEN, opened_at=at, last_seen_at=at,
             reopened=0, seen=1, run_id=run_id, comment=finding.comment, evidence=[dict(finding.figures)],
             **{name: getattr(finding, name) for name in (*_FIGURES, *_SUBJECT)},
         )  # fmt: skip
-        return int(self._connection.execute(statement.returning(ReconBreakRow.id)).scalar_one())
+        number: int | None = self._connection.execute(
+            statement.on_conflict_do_nothing().returning(ReconBreakRow.id)
+        ).scalar()
+        return number
 
     def _see(
         self, known: KnownBreak, finding: Finding, change: str, state: BreakState, at: datetime, run_id: int | None
@@ -179,8 +191,7 @@ class BreakRepository:
             values |= {"comment": finding.comment, "state": state}
         if change == "reopened":
             values |= {
-                "reopened": ReconBreakRow.reopened + 1, "reopened_at": at, "seen": 1, "closed_at": None,
-                "closed_by": None, "reason": None, "accepted_until": None, "explained_by": None,
+                "reopened": ReconBreakRow.reopened + 1, "reopened_at": at, "seen": 1, **UNSAID,
             }  # fmt: skip
         self.change(known.id, **values)
 
