@@ -133,7 +133,7 @@ class FeedRuntime:
 
     def drain(self) -> Drained:
         """Empty the queue once, as the leader. Raises what the poller raises."""
-        with self.fenced(), self._draining:
+        with self._draining, self.fenced():
             return self.poller.drain()
 
     @contextmanager
@@ -141,12 +141,14 @@ class FeedRuntime:
         """Do what needs the fence, and lead anew where it is lost although the lease looks held.
 
         So it is when the database failed over under us; without this a paused feed, which drains nothing, would fail
-        for ever.
+        for ever. A lease that was taken anew meanwhile, while an answer was out, is kept.
         """
+        epoch = self.lease.epoch
         try:
             yield
         except FenceLostError:
-            self.lease.leave()
+            if self.lease.epoch == epoch:
+                self.lease.leave()
             raise
 
     def drain_and_book(self) -> tuple[Drained, Counter[str]]:

@@ -194,6 +194,23 @@ def test_a_leader_whose_epoch_is_over_although_the_lock_is_its_own_leads_anew(ap
     assert serve() == {"requests_done": 0, "requests_failed": 0}
 
 
+def test_who_led_anew_while_an_answer_was_out_keeps_the_new_lease(app, database):
+    feed = app.feed("main")
+    assert feed.lead()
+
+    def led_anew_meanwhile():
+        with feed.fenced():
+            feed.lease.leave()
+            assert feed.lead()
+            raise FenceLostError("epoch 1 is over")
+
+    with pytest.raises(FenceLostError):
+        led_anew_meanwhile()
+
+    assert feed.leads
+    assert value(database, "SELECT epoch FROM stp.lease") == 2
+
+
 def test_a_new_leader_covers_older_doubts_without_a_gap_by_one(app, open_work, database):
     """As an earlier release of this program left them."""
     feed = a_feed(open_work)
