@@ -3,6 +3,7 @@
 import hashlib
 import json
 import time
+from datetime import date
 from decimal import Decimal
 from threading import Event, Thread
 
@@ -12,6 +13,7 @@ from sqlalchemy import event, text
 
 from etl.domain.fields import Reading
 from etl.domain.payload import Number
+from etl.domain.reconciliation import Key, Position
 from etl.errors import TransientError
 from etl.pipeline.book import Booker
 from etl.store.unit_of_work import work_on
@@ -404,6 +406,21 @@ def test_where_the_counterparty_is_us_all_signs_are_turned(database):
     columns = "organisation, base_amount, term_amount"
     assert booking.rows(columns, "position") == [("BrokerOrg1", -1000000, Decimal("1084250.00"))]
     assert booking.rows("side, our_side, counterparty", "trade") == [("sell", "counterparty", "CustomerOrg")]
+
+
+@pytest.mark.parametrize(("own_org", "legs"), [("CustomerOrg", 1), ("BrokerOrg1", 0)])
+def test_what_is_past_its_fixing_belongs_to_whom_the_position_is_booked_for(database, own_org, legs):
+    booking = Booking(database, reading=Reading(own_orgs=frozenset({own_org})))
+    booking.book(as_bytes(an_ndf_message()))
+    at_user = (booking.feed.feed_id, "USER", "userName@CustomerOrg")
+    key, trade_day = Key("USD/KRW", date(2023, 6, 6)), date(2023, 6, 2)
+
+    with booking.open_work() as work:
+        fixed = work.reconciling.fixed(*at_user, key, trade_day)
+        held = work.reconciling.positions(*at_user, trade_day)
+
+    assert fixed[1] == len(held) == legs
+    assert fixed[0] == (held[key].position if legs else Position(Decimal(0), Decimal(0)))
 
 
 def test_a_trade_of_neither_party_is_a_case_for_a_person(database):

@@ -59,9 +59,14 @@ FROM (
 ) AS v
 WHERE (t.feed_id, t.trade_id) = (v.feed_id, v.trade_id)
 """)
-# What the legs of versions that supersede others add, and those of the versions before take away; an internal trade
-# counts for both parties (design.md §6). Only live versions count. Who trades for the counterparty is not said.
-SUPERSEDED = """
+# Whose position a version `v` moves, and with what sign: an internal trade counts for both parties (design.md §6). The
+# vendor names its customer's user only, so who trades for a counterparty is not said (`movements` in the domain).
+PARTY = """LATERAL (
+    SELECT v.organisation, v.legal_entity, CASE WHEN v.our_side <> 'counterparty' THEN v.trader END AS trader, 1 AS sign
+    UNION ALL SELECT v.counterparty, v.counterparty_entity, NULL, -1 WHERE v.internal
+) AS party"""
+# What the legs of versions that supersede others add, and those of the versions before take away. Only live ones count.
+SUPERSEDED = f"""
 SELECT coalesce(party.organisation, ''), coalesce(party.legal_entity, ''), coalesce(party.trader, ''), v.symbol,
     l.value_date, l.deliverable, sum(l.base_amount * party.sign * changed.sign),
     sum(l.term_amount * party.sign * changed.sign), sum(changed.sign)
@@ -74,11 +79,7 @@ FROM (
 ) AS changed
 JOIN stp.trade_version v USING (feed_id, trade_id, version)
 JOIN stp.trade_leg l USING (feed_id, trade_id, version)
-CROSS JOIN LATERAL (
-    SELECT v.organisation, v.legal_entity, CASE WHEN v.our_side <> 'counterparty' THEN v.trader END AS trader, 1 AS sign
-    UNION ALL
-    SELECT v.counterparty, v.counterparty_entity, NULL, -1 WHERE v.internal
-) AS party
+CROSS JOIN {PARTY}
 WHERE v.live
 GROUP BY 1, 2, 3, 4, 5, 6
 """

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, text
 
 from etl.domain.readings import Alternative
 from etl.domain.reconciliation import Key
+from etl.store.repositories.book import PARTY
 from etl.store.repositories.reconciling import LEVELS
 
 # Those that a control has seen since the vendor was asked about them last.
@@ -23,21 +24,18 @@ WHERE b.feed_id = :feed_id AND b.kind = 'status' AND b.state IN ('open', 'invest
   AND (b.investigated_at IS NULL OR b.last_seen_at > b.investigated_at)
 ORDER BY b.id LIMIT :most
 """)
-# An internal trade counts for both parties, with opposite signs (design §6).
-TRADES_OF = """
+TRADES_OF = f"""
 SELECT v.trade_id, v.order_id, v.trade_date, v.version, sum(l.base_amount * party.sign)
 FROM stp.trade_leg l
 JOIN stp.trade t USING (feed_id, trade_id, version)
 JOIN stp.trade_version v USING (feed_id, trade_id, version)
-CROSS JOIN LATERAL (
-    SELECT v.organisation, v.legal_entity, CASE WHEN v.our_side <> 'counterparty' THEN v.trader END AS trader, 1 AS sign
-    UNION ALL SELECT v.counterparty, v.counterparty_entity, NULL, -1 WHERE v.internal
-) AS party
-WHERE l.feed_id = :feed_id AND l.value_date = :value_date AND v.symbol = :symbol AND v.live AND party.{column} = :value
+CROSS JOIN {PARTY}
+WHERE l.feed_id = :feed_id AND l.value_date = :value_date AND v.symbol = :symbol AND v.live
+  AND party.{{column}} = :value
 GROUP BY 1, 2, 3, 4 ORDER BY max(v.change_seq) DESC
 """
 # What the trades since the opening would add under each other reading (design §6); the opening stands as it is.
-READ_OTHERWISE = """
+READ_OTHERWISE = f"""
 SELECT v.symbol, l.value_date, sum(-l.base_amount * party.sign),
     sum(CASE WHEN v.dealt_currency = v.base_currency THEN 1 ELSE -1 END * l.base_amount * party.sign),
     sum(CASE WHEN v.maker THEN -1 ELSE 1 END * l.base_amount * party.sign),
@@ -46,12 +44,9 @@ SELECT v.symbol, l.value_date, sum(-l.base_amount * party.sign),
 FROM stp.trade_leg l
 JOIN stp.trade t USING (feed_id, trade_id, version)
 JOIN stp.trade_version v USING (feed_id, trade_id, version)
-CROSS JOIN LATERAL (
-    SELECT v.organisation, v.legal_entity, CASE WHEN v.our_side <> 'counterparty' THEN v.trader END AS trader, 1 AS sign
-    UNION ALL SELECT v.counterparty, v.counterparty_entity, NULL, -1 WHERE v.internal
-) AS party
+CROSS JOIN {PARTY}
 WHERE l.feed_id = :feed_id AND l.value_date = ANY (:days) AND v.symbol = ANY (:symbols) AND v.live
-  AND party.{column} = :value
+  AND party.{{column}} = :value
   AND t.first_landed_at > (SELECT as_of FROM stp.opening WHERE id = :opening_id)
 GROUP BY 1, 2
 """

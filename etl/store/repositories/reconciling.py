@@ -13,6 +13,7 @@ from sqlalchemy import Connection, insert, select, text, update
 from sqlalchemy.dialects import postgresql
 
 from etl.domain.reconciliation import Key, Position
+from etl.store.repositories.book import PARTY
 from etl.store.rows.reconciliation import (
     OpeningPositionRow,
     OpeningRow,
@@ -35,17 +36,14 @@ WHERE feed_id = :feed_id AND value_date > :trade_day AND trade_count > 0 AND {co
 ORDER BY 1
 """
 # NDF legs of one key whose fixing date has passed: a vendor may have taken them out of its positions (A14).
-FIXED = """
+FIXED = f"""
 SELECT coalesce(sum(l.base_amount * party.sign), 0), coalesce(sum(l.term_amount * party.sign), 0), count(*)
 FROM stp.trade_leg l
 JOIN stp.trade t USING (feed_id, trade_id, version)
 JOIN stp.trade_version v USING (feed_id, trade_id, version)
-CROSS JOIN LATERAL (
-    SELECT v.organisation, v.legal_entity, v.trader, 1 AS sign
-    UNION ALL SELECT v.counterparty, v.counterparty_entity, NULL, -1 WHERE v.internal
-) AS party
+CROSS JOIN {PARTY}
 WHERE l.feed_id = :feed_id AND l.value_date = :value_date AND v.symbol = :symbol AND v.live AND NOT l.deliverable
-  AND l.fixing_date <= :trade_day AND party.{column} = :value
+  AND l.fixing_date <= :trade_day AND party.{{column}} = :value
 """
 PAST_FIXING = text("""
 SELECT v.symbol, l.fixing_date, count(*), sum(l.base_amount), min(l.trade_id)
