@@ -1,4 +1,4 @@
-"""Certificates as they should not be, made by openssl."""
+"""Certificates that nobody should accept unasked, made by openssl."""
 
 import subprocess
 from pathlib import Path
@@ -37,3 +37,14 @@ def an_expired_certificate(folder: Path) -> tuple[Path, Path]:
     for command in (REQUEST, SIGN):
         subprocess.run(["openssl", *command.split()], cwd=folder, check=True, capture_output=True, timeout=30)
     return folder / "certificate.pem", folder / "key.pem"
+
+
+def a_certificate_of_our_own(folder: Path) -> tuple[Path, Path]:
+    """Make a certificate that nobody has signed, for 127.0.0.1 alone; return it and its key."""
+    files = folder / "certificate.pem", folder / "key.pem"
+    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=vendor"
+    extensions = ["subjectAltName=IP:127.0.0.1", "keyUsage=critical,digitalSignature,keyCertSign"]
+    named = [part for each in extensions for part in ("-addext", each)]
+    out = ["-out", str(files[0]), "-keyout", str(files[1])]
+    subprocess.run([*command.split(), *named, *out], check=True, capture_output=True, timeout=30)
+    return files

@@ -125,6 +125,8 @@ def room(path: Path, what: str) -> Check:
     """Return how much room is left on the disk of this folder, or of the nearest one above that is there."""
     there = next((each for each in (path, *path.parents) if each.exists()), Path("/"))
     usage = shutil.disk_usage(there)
+    if usage.total == 0:  # some network file systems
+        return warn("disk", f"{what} {path}: it does not say how much room there is", "watch the disk by other means")
     share = usage.free / usage.total
     seen = f"{what} {path}: {usage.free // MIB:,} MiB free, {share:.0%}"
     if usage.free < 500 * MIB or share < 0.02:

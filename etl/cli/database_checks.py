@@ -8,13 +8,14 @@ from pathlib import Path
 from etl.app import App
 from etl.cli.checks import Check, fail, ok, room, warn
 from etl.cli.output import instant
-from etl.errors import EtlError, OperatorError
+from etl.errors import DatabaseRefusedError, EtlError, OperatorError
 from etl.store import schema
 from etl.store.repositories.feeds import Identity
 from etl.store.sessions import check_sessions
 from etl.store.unit_of_work import UnitOfWork
 
 CLOCKS_AGREE_S = 5.0
+GRANT = "as the owner of the schema: stp-etl db grants --daemon-role ROLE"
 LOOPBACK = ("", "localhost", "127.0.0.1", "::1")
 
 
@@ -72,6 +73,8 @@ def _schema_fault(app: App) -> Check | None:
     try:
         with app.database.connect() as connection:
             schema.check(connection)
+    except DatabaseRefusedError as error:
+        return fail("rights", str(error), GRANT)
     except EtlError as error:
         return fail("schema", str(error), "stp-etl db upgrade")
     return None
@@ -79,8 +82,7 @@ def _schema_fault(app: App) -> Check | None:
 
 def _rights(_app: App, work: UnitOfWork) -> Iterator[Check]:
     if missing := work.checkup.missing_rights():
-        do = "as the owner of the schema: stp-etl db grants --daemon-role ROLE"
-        yield fail("rights", f"not granted: {', '.join(missing)}", do)
+        yield fail("rights", f"not granted: {', '.join(missing)}", GRANT)
     elif work.checkup.may_change_landed():
         do = "let the daemon use a role of its own: stp-etl db grants --daemon-role ROLE"
         yield warn("rights", "all that is needed, and also to change what was landed (only a trigger refuses it)", do)

@@ -71,7 +71,12 @@ def _database(settings: Settings) -> Iterator[Check]:
 
 
 def _vendor(name: str, feed: FeedSettings) -> Iterator[Check]:
-    with closing(VendorClient(endpoint_of(feed), SystemClock(), new_id)) as vendor:
+    try:
+        client = VendorClient(endpoint_of(feed), SystemClock(), new_id)
+    except ConfigError as error:
+        yield fail("login", str(error), "name a file of certificates, as PEM; nothing was asked", name)
+        return
+    with closing(client) as vendor:
         try:
             vendor.ensure_session()
             vendor.trade(NO_TRADE)

@@ -5,7 +5,6 @@ import contextlib
 import select
 import socket
 import ssl
-import subprocess
 import time
 from queue import Queue
 from threading import Thread
@@ -16,7 +15,7 @@ from etl.errors import ConfigError, VendorAwayError
 from etl.vendor.client import Endpoint
 from etl.vendor.connection import pool_to
 from etl.vendor.feed import Cause, PollOutcome
-from tests.certificates import an_expired_certificate
+from tests.certificates import a_certificate_of_our_own, an_expired_certificate
 from tests.contract.scripted_vendor import HandClock, ScriptedVendor, a_client, a_ticket, answer, raw
 
 NOT_SENT = PollOutcome.NOT_SENT
@@ -30,15 +29,7 @@ def vendor():
 
 @pytest.fixture(scope="session")
 def certificate(tmp_path_factory):
-    """Make a certificate that nobody has signed, for 127.0.0.1 alone."""
-    folder = tmp_path_factory.mktemp("tls")
-    files = folder / "certificate.pem", folder / "key.pem"
-    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=vendor"
-    extensions = ["subjectAltName=IP:127.0.0.1", "keyUsage=critical,digitalSignature,keyCertSign"]
-    named = [part for each in extensions for part in ("-addext", each)]
-    out = ["-out", str(files[0]), "-keyout", str(files[1])]
-    subprocess.run([*command.split(), *named, *out], check=True, capture_output=True, timeout=30)
-    return files
+    return a_certificate_of_our_own(tmp_path_factory.mktemp("tls"))
 
 
 @pytest.fixture
