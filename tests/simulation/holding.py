@@ -30,7 +30,9 @@ class HoldingWire:
 
     def __init__(self) -> None:
         self._listener = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self._address = self._listener.getsockname()
+        self._ended = Event()
+        self.url = f"http://127.0.0.1:{self._address[1]}"
         self.behind = ""
         self.holds = b""
         self.holds_after_a_page = False
@@ -42,6 +44,7 @@ class HoldingWire:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._ended.set()
         _close(self._listener, *self._open)
 
     def release(self) -> None:
@@ -53,11 +56,28 @@ class HoldingWire:
         with suppress(OSError):
             while True:
                 client, _ = self._listener.accept()
-                behind = urlsplit(self.behind)
-                vendor = socket.create_connection((behind.hostname or "", behind.port or 80))
+                try:
+                    vendor = self._to_the_vendor()
+                except ConnectionRefusedError:
+                    _close(client)
+                    self._refuse_like_the_vendor()
+                    continue
                 self._open += (client, vendor)
                 Thread(target=self._forward, args=(client, vendor), daemon=True).start()
                 Thread(target=self._back, args=(client, vendor), daemon=True).start()
+
+    def _to_the_vendor(self) -> socket.socket:
+        behind = urlsplit(self.behind)
+        return socket.create_connection((behind.hostname or "", behind.port or 80))
+
+    def _refuse_like_the_vendor(self) -> None:
+        """Let nobody in until the vendor does."""
+        _close(self._listener)
+        while not self._ended.wait(0.02):
+            with suppress(ConnectionRefusedError):
+                _close(self._to_the_vendor())
+                self._listener = socket.create_server(self._address)
+                return
 
     def _forward(self, client: socket.socket, vendor: socket.socket) -> None:
         swallows = False
