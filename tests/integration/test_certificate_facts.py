@@ -112,6 +112,22 @@ def test_the_day_is_complete_without_any_of_what_follows(book):
     assert book.certify()["state"] == "COMPLETE"
 
 
+def test_the_empty_answer_that_ends_a_drain_begun_after_the_close_is_the_proof(book):
+    def drain(begun):
+        (message,) = book.desk.land(a_raw_message(tradeId="NEXT", tradeDate="2024-03-14"), at=begun)
+        last = an_open_poll(book.desk.open_work, book.desk.feed, at=CLOSE, drain_id=message // 100_000_000)
+        with book.desk.open_work() as work:
+            work.polls.close(last, Ending("empty", "empty", proof=True), CLOSE + timedelta(seconds=3))
+            work.commit()
+        return book.certify()
+
+    # idle empties of within the time-outs after the close prove nothing: their request may be of before it
+    before, after = drain(CLOSE - timedelta(seconds=1)), drain(CLOSE)
+
+    assert (before["state"], before["basis"]["proven_empty_at"]) == ("PRELIMINARY", None)
+    assert (after["state"], after["basis"]["proven_empty_at"]) == ("COMPLETE", "2024-03-13T21:00:03+00:00")
+
+
 def test_a_gap_over_the_day_is_a_reason_until_it_has_healed(book):
     day = timedelta(days=1)
     number = book.gap(DAY - day, DAY)
@@ -209,12 +225,13 @@ def test_a_message_without_a_readable_day_is_a_reason_where_it_came_since_the_da
 
 
 def test_trades_that_came_after_the_close_are_counted_as_late(book):
-    book.desk.land(a_raw_message(tradeId="LATE", tradeDate="2024-03-13"), at=CLOSE + HOUR)
+    late = [a_raw_message(tradeId=f"LATE{number}", tradeDate="2024-03-13") for number in range(2)]
+    book.desk.land(*late, at=CLOSE + HOUR)
     drained(book.database)
 
     counts = book.certify()["counts"]
 
-    assert (counts["trades"], counts["late"]) == (2, 1)
+    assert (counts["trades"], counts["late"]) == (3, 2)
 
 
 def test_each_answer_that_it_rests_on_is_cited_by_request_id_and_hash(compared):
