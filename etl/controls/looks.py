@@ -14,7 +14,7 @@ from etl.controls.questions import Asked, Asker, Drain, Proof, Unanswered
 from etl.domain.money import EXACT
 from etl.domain.position_answer import PositionAnswer, Unreadable, joined, positions_in
 from etl.domain.reconciliation import FLAT, Difference, Key, Position, Rules, difference
-from etl.store.repositories.reconciling import HeldPosition
+from etl.store.repositories.reconciling import HeldPosition, OpenedAt
 from etl.vendor.feed import VendorQuestions, VendorReply
 
 MOST_PAGES = 1000
@@ -23,13 +23,14 @@ NO_CONTENT = 204
 
 
 class Scope(msgspec.Struct, frozen=True):
-    """Whose positions are compared, and by what. `opened`: ours and theirs at go-live, by key."""
+    """Whose positions are compared, and by what. `opened`: ours and theirs at go-live, by key; `since`: when."""
 
     level: str
     value: str
     trade_day: date
     rules: Rules
     opened: Mapping[Key, tuple[Position, Position]] = {}
+    since: OpenedAt | None = None
 
     @property
     def name(self) -> str:
@@ -62,6 +63,7 @@ class Look(msgspec.Struct, frozen=True):
     answer: PositionAnswer
     reply_id: int
     as_of: datetime
+    vendor_date: datetime | None
     drained: tuple[Proof, Proof]
     held: Mapping[Key, HeldPosition]
     agreed: frozenset[Key]
@@ -103,9 +105,10 @@ class Looker:
             return NotDrained()
         before = self._held(scope)
         as_of = self._clock.now()
-        answer = self._ask(scope)
-        if isinstance(answer, Unanswered):
-            return answer
+        asked = self._ask(scope)
+        if isinstance(asked, Unanswered):
+            return asked
+        answer, vendor_date = asked
         second = self._drain()
         if second is None:
             return NotDrained()
@@ -113,19 +116,25 @@ class Looker:
         found = _judged(scope, answer, before, held)
         left_out = self._left_out(scope, answer, held, found.differing)
         return Look(
-            answer, self._asker.cited[-1].reply_id, as_of, (first, second), {**held, **found.at_ask},
+            answer, self._asker.cited[-1].reply_id, as_of, vendor_date, (first, second), {**held, **found.at_ask},
             frozenset(found.agreed | left_out),
             {key: each for key, each in found.differing.items() if key not in left_out}, frozenset(found.unsettled),
             frozenset(found.undecided), len(left_out),
         )  # fmt: skip
 
     def _held(self, scope: Scope) -> dict[Key, HeldPosition]:
+        """Return what the book holds by key, less what the opening had although we learnt it later."""
+        of_level = self._feed.feed_id, scope.level, scope.value, scope.trade_day
         with self._open_work() as work:
-            return work.reconciling.positions(self._feed.feed_id, scope.level, scope.value, scope.trade_day)
+            held = work.reconciling.positions(*of_level)
+            if scope.since is None:
+                return held
+            before = work.reconciling.counted_before(*of_level, scope.since)
+        return held | {key: _less(held.get(key, NOTHING_HELD), each) for key, each in before.items()}
 
-    def _ask(self, scope: Scope) -> PositionAnswer | Unanswered:
-        """Return the vendor's positions, all pages of them, or why they are not known."""
-        answers: list[PositionAnswer] = []
+    def _ask(self, scope: Scope) -> tuple[PositionAnswer, datetime | None] | Unanswered:
+        """Return the vendor's positions, all pages of them, and its clock at the first; or why they are not known."""
+        answers, vendor_date = list[PositionAnswer](), None
         while True:
             page = len(answers) + 1
             asked = self._asker.ask("positions", f"{scope.name} page {page}", partial(self._call, scope, page))
@@ -137,10 +146,13 @@ class Looker:
             if read.page != page or read.pages > MOST_PAGES:
                 return Unanswered(f"asked for page {page} of the positions, it says page {read.page} of {read.pages}")
             answers.append(read)
+            vendor_date = vendor_date or asked.reply.vendor_date
             if page >= read.pages:
                 break
         whole = joined(answers)
-        return Unanswered(f"the answer cannot be read: {whole.why}") if isinstance(whole, Unreadable) else whole
+        if isinstance(whole, Unreadable):
+            return Unanswered(f"the answer cannot be read: {whole.why}")
+        return whole, vendor_date
 
     def _call(self, scope: Scope, page: int) -> VendorReply:
         if page == 1:
@@ -163,6 +175,14 @@ class Looker:
                 if legs and not difference(key, scope.ours(key, left), theirs, scope.rules).is_break:
                     found.add(key)
         return found
+
+
+def _less(held: HeldPosition, counted: Position) -> HeldPosition:
+    term = None
+    if held.position.term is not None and counted.term is not None:
+        term = EXACT.subtract(held.position.term, counted.term)
+    position = Position(EXACT.subtract(held.position.base, counted.base), term)
+    return msgspec.structs.replace(held, position=position)
 
 
 def _read(asked: Asked, scope: Scope) -> PositionAnswer | Unanswered:

@@ -51,10 +51,11 @@ class PositionControl(Control):
             run_id = self._begin(work, order, today, level=level, value=value)
             number = work.reconciling.opening(self._feed.feed_id, self.name, level, value)
             opened = work.reconciling.opened_positions(number, today) if number is not None and not opening else {}
+            since = work.reconciling.opened_at(number) if number is not None and opened else None
             work.commit()
         asker = Asker(self._feed, self._open_work, self._clock, run_id)
         looker = Looker(self._vendor, asker, self._drain)
-        run = Run(run_id, Scope(level, value, today, rules, opened), order, opening=opening, opening_id=number)
+        run = Run(run_id, Scope(level, value, today, rules, opened, since), order, opening=opening, opening_id=number)
         confirmer = Confirmer(self._feed, looker, self._open_work, clock=self._clock, stop=self._stop)
         seen, subject = confirmer.compare(run), f"{self.name} {run.scope.name}"
         ended = partial(self._conclude, run, seen, subject) if isinstance(seen, Confirmed) else seen
@@ -107,7 +108,7 @@ class PositionControl(Control):
         keys = look.held.keys() | look.answer.rows.keys()
         work.reconciling.open_positions(
             self._feed.feed_id, run.run_id, level=run.scope.level, value=run.scope.value, at=look.as_of,
-            by=run.order.by, reason=run.order.reason or "",
+            vendor_date=look.vendor_date, by=run.order.by, reason=run.order.reason or "",
             figures={key: (look.ours_of(key), look.theirs_of(key)) for key in keys},
         )  # fmt: skip
 

@@ -17,6 +17,7 @@ from etl.store.database import Database
 from etl.store.examples import EXAMPLES
 from etl.store.repositories.lists import TradeFilter
 from etl.store.repositories.polls import Ending
+from etl.store.repositories.reconciling import OpenedAt
 from etl.store.unit_of_work import OpenWork, work_on
 from tests.benchmarks.filled import fill
 from tests.builders import a_page, a_raw_message
@@ -185,6 +186,7 @@ def test_a_comparison_of_positions_reads_what_is_open_and_not_what_is_settled(bo
             assert len(work.reconciling.positions(book.feed_id, level, value, today)) == 2
         work.reconciling.level_values(book.feed_id, "LE", today, ())
         work.reconciling.past_fixing(book.feed_id, today)
+        work.reconciling.counted_before(book.feed_id, "ORG", "CustomerOrg", today, OpenedAt(NOW, NOW))
 
     assert plans.faults(at_most=A_DAY, pages=20) == []
 

@@ -388,6 +388,35 @@ def test_a_rate_that_is_too_old_weighs_nothing_and_says_so(world):
     assert "too old" in note
 
 
+@pytest.fixture
+def lost(fresh):
+    """A trade that was done before the opening and has not been handed out yet."""
+    before = fresh.clock.now() - timedelta(seconds=2)  # the vendor's Date, which decides, has no fractions
+    stamp = f"{before:%Y-%m-%d %H:%M:%S},000 +0000"
+    lost = fresh.execute(symbol="EUR/USD", tradeType="Outright", valueDate="2031-03-03", executionTime=stamp)
+    fresh.control.hide(lost)
+    fresh.open()
+    return lost
+
+
+def test_a_trade_that_was_lost_before_the_opening_and_comes_later_counts_once(fresh, lost):
+    assert fresh.results() == {"agreed"}
+
+    fresh.control.hide(lost, hidden=False)
+    fresh.drained()
+
+    assert value(fresh.database, "SELECT count(*) FROM reporting.trade WHERE trade_id = :lost", lost=lost) == 1
+    assert fresh.results(entities=True) == {"agreed"}
+
+
+def test_a_trade_that_was_lost_before_the_opening_comes_and_is_cancelled_counts_no_more(fresh, lost):
+    fresh.before_drain[:] = [lambda: None, lambda: fresh.control.hide(lost, hidden=False)]
+    assert fresh.results() == {"agreed"}
+
+    fresh.control.cancel(lost)
+    assert fresh.investigate() == ["breaks", "agreed"]
+
+
 def test_a_trade_that_lands_after_the_question_of_an_opening_is_no_break_later(fresh):
     done = []
     fresh.before_drain[:] = [lambda: None, lambda: done.append(fresh.execute(symbol="EUR/USD"))]

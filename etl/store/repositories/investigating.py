@@ -48,6 +48,7 @@ CROSS JOIN {PARTY}
 WHERE l.feed_id = :feed_id AND l.value_date = ANY (:days) AND v.symbol = ANY (:symbols) AND v.live
   AND party.{{column}} = :value
   AND t.first_landed_at > (SELECT as_of FROM stp.opening WHERE id = :opening_id)
+  AND (v.executed_at < (SELECT coalesce(vendor_date, as_of) FROM stp.opening WHERE id = :opening_id)) IS NOT TRUE
 GROUP BY 1, 2
 """
 CONFIRMED = text("""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Mapping, Sequence
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -12,6 +12,7 @@ import msgspec
 from sqlalchemy import Connection, insert, select, text, update
 from sqlalchemy.dialects import postgresql
 
+from etl.domain.calendar import trade_day as day_of_trading
 from etl.domain.reconciliation import Key, Position
 from etl.store.repositories.book import PARTY
 from etl.store.rows.reconciliation import (
@@ -21,7 +22,10 @@ from etl.store.rows.reconciliation import (
     VendorBodyRow,
     VendorReplyRow,
 )
+from etl.store.rows.trade import LATE
 
+LATEST_TRADE_DATE = timedelta(days=4)
+"""Friday-night crypto may carry Monday (design.md §4)."""
 LEVELS = {"ORG": "organisation", "LE": "legal_entity", "USER": "trader"}
 POSITIONS = """
 SELECT symbol, value_date, sum(base_amount), sum(term_amount), sum(trade_count)::bigint, bool_or(NOT deliverable)
@@ -45,6 +49,29 @@ CROSS JOIN {PARTY}
 WHERE l.feed_id = :feed_id AND l.value_date = :value_date AND v.symbol = :symbol AND v.live AND NOT l.deliverable
   AND l.fixing_date <= :trade_day AND party.{{column}} = :value
 """
+# Trades that were done before an opening and came to us after it, as they came: the vendor's figure had them already.
+# Those of earlier trade dates are late ones, which have an index of their own.
+COUNTED_BEFORE = """
+SELECT v.symbol, l.value_date, sum(l.base_amount * party.sign), sum(l.term_amount * party.sign)
+FROM (
+    SELECT * FROM stp.trade_version WHERE feed_id = :feed_id AND trade_date < :day AND {late}
+    UNION ALL
+    SELECT * FROM stp.trade_version WHERE feed_id = :feed_id AND trade_date BETWEEN :day AND :latest AND version = 1
+) AS v
+JOIN stp.trade_leg l USING (feed_id, trade_id, version)
+CROSS JOIN LATERAL (
+    SELECT v.organisation, v.legal_entity, CASE WHEN v.our_side <> 'counterparty' THEN v.trader END AS trader, 1 AS sign
+    UNION ALL SELECT v.counterparty, v.counterparty_entity, NULL, -1 WHERE v.internal
+) AS party
+WHERE v.landed_at > :landed_by AND v.executed_at < :vendor_at AND v.live AND l.value_date > :trade_day
+  AND party.{column} = :value
+GROUP BY 1, 2
+"""
+# What lands after the poll that proved the queue empty is not in our figures of an opening.
+OPENED_AT = text("""
+SELECT coalesce(CAST(r.basis #>> '{drained,1,opened_at}' AS timestamptz), o.as_of), coalesce(o.vendor_date, o.as_of)
+FROM stp.opening o LEFT JOIN stp.reconciliation_run r ON r.id = o.run_id WHERE o.id = :opening_id
+""")
 PAST_FIXING = text("""
 SELECT v.symbol, l.fixing_date, count(*), sum(l.base_amount), min(l.trade_id)
 FROM stp.trade_leg l
@@ -62,6 +89,13 @@ class HeldPosition(msgspec.Struct, frozen=True):
     position: Position
     trades: int
     has_ndf: bool
+
+
+class OpenedAt(msgspec.Struct, frozen=True):
+    """When an opening was taken: what had landed by then is in our figures, what was done by the vendor's in theirs."""
+
+    landed_by: datetime
+    vendor_at: datetime
 
 
 class Citation(msgspec.Struct, frozen=True):
@@ -173,6 +207,23 @@ class ReconciliationRepository:
             for symbol, day, base, term, trades, has_ndf in self._connection.execute(statement, asked)
         }
 
+    def opened_at(self, opening_id: int) -> OpenedAt:
+        """Return when an opening was taken."""
+        return OpenedAt(*self._connection.execute(OPENED_AT, {"opening_id": opening_id}).one())
+
+    def counted_before(
+        self, feed_id: int, level: str, value: str, trade_day: date, opened: OpenedAt
+    ) -> dict[Key, Position]:  # fmt: skip
+        """Return what trades add to positions of a level that landed after an opening and were done before it."""
+        statement = text(COUNTED_BEFORE.format(column=LEVELS[level], late=LATE))
+        day = day_of_trading(opened.landed_by)
+        asked = {
+            "feed_id": feed_id, "value": value, "trade_day": trade_day, "day": day, "latest": day + LATEST_TRADE_DATE,
+            **msgspec.structs.asdict(opened),
+        }  # fmt: skip
+        rows = self._connection.execute(statement, asked)
+        return {Key(symbol, value_date): Position(base, term) for symbol, value_date, base, term in rows}
+
     def fixed(self, feed_id: int, level: str, value: str, key: Key, trade_day: date) -> tuple[Position, int]:
         """Return the part of a position that is past its fixing, and how many legs make it up."""
         statement = text(FIXED.format(column=LEVELS[level]))
@@ -191,13 +242,13 @@ class ReconciliationRepository:
         return list(self._connection.execute(text(VALUES.format(column=LEVELS[level])), asked).scalars())
 
     def open_positions(
-        self, feed_id: int, run_id: int, *, level: str, value: str, at: datetime, by: str, reason: str,
-        figures: Mapping[Key, tuple[Position, Position]],
+        self, feed_id: int, run_id: int, *, level: str, value: str, at: datetime, vendor_date: datetime | None,
+        by: str, reason: str, figures: Mapping[Key, tuple[Position, Position]],
     ) -> int:  # fmt: skip
         """Keep the vendor's figures and ours at go-live; return the number of the opening."""
         values = {
             "feed_id": feed_id, "control": "positions", "level": level, "level_value": value, "as_of": at,
-            "opened_by": by, "reason": reason, "run_id": run_id,
+            "opened_by": by, "reason": reason, "run_id": run_id, "vendor_date": vendor_date,
         }  # fmt: skip
         number = int(self._connection.execute(insert(OpeningRow).values(values).returning(OpeningRow.id)).scalar_one())
         rows = [
