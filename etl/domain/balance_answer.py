@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
 import msgspec
 
 from etl.domain.balance import BalanceKey
-from etl.domain.position_answer import Doubtful, Unreadable, amount, decoded
+from etl.domain.position_answer import Doubtful, Unreadable, amount, decoded, epoch_ms
 from etl.domain.text import shown
 
 COMPLETED, PENDING, FAILED = "COMPLETED", "PENDING", "FAILED"
 STATUSES = (COMPLETED, PENDING, FAILED)
-LATEST_MS = 4_102_444_800_000  # the year 2100
 LONGEST_NAME = 100  # characters
 
 
@@ -143,7 +142,7 @@ def _transfer(row: Any, *, has_fee: bool) -> Transfer | BalanceFault:
         return BalanceFault(None, f"a transfer is {shown(str(row)[:80])}, which is no object")
     asset, number, status = (_name(row.get(name)) for name in ("asset", "id", "status"))
     key = None if asset is None else BalanceKey("", asset)
-    moved, at = amount(row.get("amount")), _instant(row.get("time"))
+    moved, at = amount(row.get("amount")), epoch_ms(row.get("time"))
     fee = amount(row.get("fee")) if has_fee or row.get("fee") is not None else Decimal(0)
     broken = [
         f"{name} {_seen(row, name)}"
@@ -170,11 +169,3 @@ def _name(value: Any) -> str | None:
 
 def _seen(row: Mapping[str, Any], name: str) -> str:
     return shown(str(row[name])[:80]) if name in row else "absent"
-
-
-def _instant(value: Any) -> datetime | None:
-    text = str(value)
-    if not text.isascii() or not text.isdigit() or len(text) > len(str(LATEST_MS)) or int(text) > LATEST_MS:
-        return None
-    seconds, ms = divmod(int(text), 1000)
-    return datetime.fromtimestamp(seconds, UTC).replace(microsecond=ms * 1000)

@@ -6,7 +6,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from datetime import date
+from datetime import UTC, date, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
@@ -18,6 +18,7 @@ from etl.domain.text import shown
 
 SYMBOL = re.compile(r"[A-Z0-9]{2,12}/[A-Z0-9]{2,12}")
 LONGEST_NUMBER = 100  # characters
+LATEST_MS = 4_102_444_800_000  # the year 2100
 RECEIVED, PAID = frozenset({"buy", "long"}), frozenset({"sell", "short"})
 
 
@@ -186,6 +187,15 @@ def _key(row: Mapping[str, Any]) -> Key | str:
         return Key(symbol, date.fromisoformat(day))
     except ValueError:
         return f"valueDate of {symbol} is {shown(str(day)[:80])}, which is no day"
+
+
+def epoch_ms(value: Any) -> datetime | None:
+    """Return the instant that is so many milliseconds after the start of 1970; None for all else."""
+    text = str(value)
+    if not text.isascii() or not text.isdigit() or len(text) > len(str(LATEST_MS)) or int(text) > LATEST_MS:
+        return None
+    seconds, ms = divmod(int(text), 1000)
+    return datetime.fromtimestamp(seconds, UTC).replace(microsecond=ms * 1000)
 
 
 def amount(value: Any) -> Decimal | None:

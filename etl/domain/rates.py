@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
 import msgspec
 
 from etl.domain.money import EXACT
-from etl.domain.position_answer import Unreadable, amount, decoded
+from etl.domain.position_answer import Unreadable, amount, decoded, epoch_ms
 from etl.domain.reconciliation import ROUNDING
 
-LATEST_MS = 4_102_444_800_000  # the year 2100
+MOST_DIGITS = 18  # of a minor unit
+DIGITS = re.compile("[0-9]{1,2}")
 
 
 class Rate(msgspec.Struct, frozen=True):
@@ -32,7 +34,7 @@ def rate_in(body: bytes, symbol: str) -> Rate | Unreadable:
         return document
     if not isinstance(document, dict) or document.get("symbol", symbol) != symbol:
         return Unreadable(f"it is no rate of {symbol}")
-    value, at = _value(document), _instant(document.get("time", document.get("timestamp")))
+    value, at = _value(document), epoch_ms(document.get("time", document.get("timestamp")))
     if value is None or value <= 0 or at is None:
         return Unreadable(f"it has no rate above zero with its time for {symbol}")
     base, _, term = symbol.partition("/")
@@ -44,13 +46,6 @@ def _value(document: Mapping[str, Any]) -> Decimal | None:
     if bid is not None and offer is not None:
         return EXACT.divide(EXACT.add(bid, offer), Decimal(2))
     return amount(document.get("rate"))
-
-
-def _instant(value: Any) -> datetime | None:
-    text = str(value)
-    if not text.isdigit() or int(text) > LATEST_MS:
-        return None
-    return datetime.fromtimestamp(int(text) / 1000, UTC)
 
 
 def worth(value: Decimal, currency: str, rate: Rate) -> Decimal:
@@ -72,6 +67,8 @@ def digits_in(body: bytes) -> dict[str, int] | Unreadable:
     found: dict[str, int] = {}
     for each in document:
         precision = each.get("precision") if isinstance(each, dict) else None
-        if isinstance(precision, str) and precision.isdigit() and int(precision) <= 18 and "asset" in each:
+        if not isinstance(precision, str) or not DIGITS.fullmatch(precision) or "asset" not in each:
+            continue
+        if int(precision) <= MOST_DIGITS:
             found[str(each["asset"])] = int(precision)
     return found
