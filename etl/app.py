@@ -10,7 +10,7 @@ from types import TracebackType
 
 from etl.booking.process import BookingProcess
 from etl.chance import new_id
-from etl.clock import Clock, SystemClock
+from etl.clock import Clock, SystemClock, take_short_turns
 from etl.config import Settings
 from etl.domain.trading_hours import TradingHours
 from etl.errors import OperatorError
@@ -23,7 +23,7 @@ from etl.store.embedded import EmbeddedPostgres, folder_for, is_made
 from etl.store.leases import Lease
 from etl.store.sessions import check_sessions
 from etl.store.unit_of_work import OpenWork, work_on
-from etl.wiring import hours_of, take_short_turns
+from etl.wiring import hours_of
 
 
 class App:

@@ -1,8 +1,6 @@
-"""From the settings of a feed to what the parts that work on it must know; and how threads share the interpreter."""
+"""From the settings of a feed to what the parts that work on it must know."""
 
 from __future__ import annotations
-
-import sys
 
 from etl.config import FeedSettings, TradingSettings
 from etl.config.model import BookingSettings, ReconciliationSettings
@@ -15,16 +13,6 @@ from etl.pipeline.batch import BookedFeed
 from etl.pipeline.drain import PolledFeed
 from etl.pipeline.failover import FailedOver
 from etl.vendor.endpoint import MIB, Endpoint
-
-LONGEST_TURN_S = 0.001
-
-
-def take_short_turns() -> None:
-    """Let a thread whose answer or commit has come wait for one that computes for a millisecond at the most.
-
-    By default it is 5 ms, as long as two small pages take from the request to the commit.
-    """
-    sys.setswitchinterval(LONGEST_TURN_S)
 
 
 def reading_of(settings: FeedSettings) -> Reading:

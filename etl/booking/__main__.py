@@ -15,13 +15,12 @@ from typing import Any, NoReturn
 import structlog
 
 from etl.booking.process import Answer, Begin
-from etl.clock import SystemClock
+from etl.clock import SystemClock, take_short_turns
 from etl.config.secret import KNOWN_SECRETS, password_in
 from etl.errors import EtlError
 from etl.pipeline.batch import BatchBooker, Booked, BookedFeed
 from etl.store.database import Database
 from etl.store.unit_of_work import work_on
-from etl.wiring import take_short_turns
 
 
 def main() -> None:
