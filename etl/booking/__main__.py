@@ -16,7 +16,6 @@ import structlog
 
 from etl.booking.process import Answer, Begin
 from etl.clock import SystemClock, take_short_turns
-from etl.config.secret import KNOWN_SECRETS, password_in
 from etl.errors import EtlError
 from etl.pipeline.batch import BatchBooker, Booked, BookedFeed
 from etl.store.database import Database
@@ -37,7 +36,6 @@ def main() -> None:
     structlog.configure(processors=[keep])
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError), Connection(0) as daemon:
         begin = Begin(*daemon.recv())
-        KNOWN_SECRETS.keep(password_in(begin.url))
         database = Database(
             begin.url, connect_timeout_s=begin.connect_timeout_s, statement_timeout_s=begin.statement_timeout_s,
             pool_size=2,
@@ -47,7 +45,8 @@ def main() -> None:
         daemon.send(True)
         while daemon.poll(begin.idle_s):
             feed: BookedFeed = daemon.recv()
-            booker = bookers.setdefault(feed.feed_id, BatchBooker(feed, open_work, SystemClock()))
+            if (booker := bookers.get(feed.feed_id)) is None:
+                booker = bookers[feed.feed_id] = BatchBooker(feed, open_work, SystemClock())
             booker.take(feed)
             said.clear()
             daemon.send(Answer(_booked(booker), tuple(said)))

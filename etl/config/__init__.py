@@ -1,6 +1,6 @@
 """Read, overlay, check and freeze the settings, once."""
 
-from etl.config.alert_kinds import AlertKind
+from etl.alert_kinds import AlertKind
 from etl.config.alerts import AlertSettings
 from etl.config.model import (
     BookingSettings,

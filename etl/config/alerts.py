@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from etl.config.alert_kinds import AlertKind
+from etl.alert_kinds import AlertKind
 from etl.config.secret import Secret
 from etl.config.values import LOOPBACK, OptionalPath, OptionalSecret, Section, Texts, address
 

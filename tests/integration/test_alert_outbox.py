@@ -5,7 +5,7 @@ from threading import Thread
 
 import pytest
 
-from etl.config.alert_kinds import AlertKind
+from etl.alert_kinds import AlertKind
 from etl.errors import OtherDatabaseError
 from etl.pipeline.doubt import Doubted, open_gap
 from etl.pipeline.failover import refuse_other_database

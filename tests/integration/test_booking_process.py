@@ -319,6 +319,15 @@ def test_the_process_leaves_signals_to_the_daemon_and_ends_with_it(database):
     assert not Path(f"/proc/{pid}").exists()
 
 
+def test_the_process_loads_nothing_that_booking_does_not_need():
+    """Settings, vendor and metrics cost a fifth of its memory, beside a daemon that has them."""
+    asked = "import sys, etl.booking.__main__; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True).stdout.split()
+
+    assert {"sqlalchemy", "etl.store.database"} <= set(loaded)
+    assert not {"pydantic", "requests", "prometheus_client", "typer", "starlette", "etl.config"} & set(loaded)
+
+
 def test_the_password_of_the_database_is_in_no_list_of_processes(database):
     apart = Watched(database)
     apart.is_ready()

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, delete, select, text, update
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import DBAPIError
 
-from etl.config.alert_kinds import AlertKind
+from etl.alert_kinds import AlertKind
 from etl.domain.text import storable
 from etl.errors import DatabaseAwayError
 from etl.store.database import translated

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, func, insert, select, text, update
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import aliased
 
-from etl.config.alert_kinds import AlertKind
+from etl.alert_kinds import AlertKind
 from etl.domain.text import storable
 from etl.domain.trade import Fault
 from etl.store.repositories.alerts import Alert, AlertRepository

@@ -10,7 +10,7 @@ import msgspec
 from sqlalchemy import Connection, func, insert, select, text, true, tuple_, update
 from sqlalchemy.dialects import postgresql
 
-from etl.config.alert_kinds import AlertKind
+from etl.alert_kinds import AlertKind
 from etl.errors import FenceLostError, OperatorError
 from etl.store.repositories.alerts import Alert, AlertRepository
 from etl.store.rows.feed import BookerRow, FeedRow, KnownFieldRow, LeaseRow

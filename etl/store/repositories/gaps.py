@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, cast, func, insert, select, text, update
 from sqlalchemy.dialects.postgresql import JSONB
 
-from etl.config.alert_kinds import AlertKind
+from etl.alert_kinds import AlertKind
 from etl.domain.gaps import Doubt, GapCause, GapState, ResendState
 from etl.domain.window import Window
 from etl.store.repositories.alerts import Alert, AlertRepository

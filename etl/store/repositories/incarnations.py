@@ -7,7 +7,7 @@ from datetime import date, datetime
 import msgspec
 from sqlalchemy import Connection, select, text, update
 
-from etl.config.alert_kinds import AlertKind
+from etl.alert_kinds import AlertKind
 from etl.store.repositories.alerts import Alert, AlertRepository
 from etl.store.rows.feed import FeedRow
 from etl.store.rows.trade import ChangeCounterRow

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection, func, insert, select, text, update
 
-from etl.config.alert_kinds import AlertKind
+from etl.alert_kinds import AlertKind
 from etl.domain.gaps import GapCause, GapState
 from etl.domain.sweeps import LOOKED_BACK, SWEEPS, SweepState
 from etl.domain.window import Window
