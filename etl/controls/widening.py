@@ -38,9 +38,9 @@ def widen(work: UnitOfWork, gap_id: int, evidence: Mapping[str, Any], *, at: dat
     if gap.state == GapState.ESCALATED and gap.wanted_from is not None:
         return Widened.WAITS
     window = wider(gap.window)
-    if window is None or gap.state == GapState.CLOSED:
+    if gap.state == GapState.CLOSED or (window is None and gap.state in (GapState.HEALED, GapState.ESCALATED)):
         return Widened.EXHAUSTED
-    if gap.state != GapState.HEALED:
+    if window is None or gap.state != GapState.HEALED:
         return Widened.UNDER_WAY
     told = {"at": at.isoformat(), **evidence}
     if window.days < WIDTHS[-1]:

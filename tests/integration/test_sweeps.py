@@ -157,8 +157,10 @@ def test_a_gap_is_widened_step_by_step_and_asked_twice_it_changes_nothing(healed
     played(healed_gap, "all has healed")
     second = [widened(healed_gap), widened(healed_gap)]
     window = approved(healed_gap)
+    third = widened(healed_gap)
     played(healed_gap, "all has healed")
 
+    assert third is Widened.UNDER_WAY
     assert first == [Widened.ASKING, Widened.UNDER_WAY]
     assert second == [Widened.WAITS, Widened.WAITS]
     assert (window.days, widened(healed_gap)) == (31, Widened.EXHAUSTED)

@@ -25,7 +25,7 @@ def test_a_spot_rate_is_the_middle_of_bid_and_offer_at_its_instant():
         {"bid": "1e150", "offer": "1e-150"}, {"bid": 0, "offer": 0},
         {"bid": None}, {"symbol": "EUR/JPY"},
     ],
-    ids=str,
+    ids=lambda wrong: str(wrong)[:30],
 )  # fmt: skip
 def test_what_is_no_rate_is_unreadable(wrong):
     assert isinstance(rate_in(json.dumps(SPOT | wrong).encode(), "EUR/USD"), Unreadable)
