@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from threading import Event, Lock
 
@@ -58,7 +59,7 @@ class Reconciler:
     def positions(self, order: Order, *, entities: bool = False, opening: bool = False) -> list[Outcome]:
         """Compare the positions at the level of the settings; with `entities` of each legal entity too."""
         levels = dict.fromkeys([self.feed.level, "LE"] if entities or opening else [self.feed.level])
-        with self._running:
+        with self._round():
             rules = self._rules()
             outcomes = [
                 self._positions.run(level, value, rules=rules, order=order, opening=opening)
@@ -70,7 +71,7 @@ class Reconciler:
 
     def fills(self, order: Order) -> list[Outcome]:
         """Ask the orders with recent trades for their fills."""
-        with self._running:
+        with self._round():
             outcomes = [self._fills.run(order)]
             self._adoption.run(outcomes[0].run_id)
             self._weigh(outcomes)
@@ -82,7 +83,8 @@ class Reconciler:
         To be called with the outcomes of `positions`, before anything else is booked.
         """
         more, runs = list[Outcome](), _differing(outcomes)
-        with self._running:
+        with self._round():
+            rules = self._rules() if runs else self.feed.rules
             for _ in range(MOST_ROUNDS):
                 found = self._investigator.run(runs) if runs else Investigated()
                 if not found.levels:
@@ -92,7 +94,7 @@ class Reconciler:
                 if not adopted:
                     break
                 again = [
-                    self._positions.run(level, value, rules=self._rules(), order=Order("investigation"))
+                    self._positions.run(level, value, rules=rules, order=Order("investigation"))
                     for level, value in found.levels
                 ]
                 self._weigh(again)
@@ -101,7 +103,7 @@ class Reconciler:
 
     def balances(self, order: Order, *, opening: bool = False) -> list[Outcome]:
         """Compare the balances of `balance_assets`; nothing where none are named."""
-        with self._running:
+        with self._round():
             levels = self._balances.levels
             rules = self._rules() if levels else self.feed.rules
             outcomes = [self._balances.run(level, rules=rules, order=order, opening=opening) for level in levels]
@@ -110,16 +112,23 @@ class Reconciler:
 
     def adopt(self) -> int:
         """Adopt what `status` breaks say, as far as law 9 lets it by itself; return how many trades."""
-        with self._running:
+        with self._round():
             return len(self._adoption.run())
 
     def overdue(self) -> int:
         """Look at what the calendar and the clock say; return how many breaks are new or changed."""
         changed = self._overdue.look()
         if changed:
-            with self._running:
+            with self._round():
                 self._weigher.weigh(changed, run_id=None)
         return len(changed)
+
+    @contextmanager
+    def _round(self) -> Iterator[None]:
+        """Run nothing else beside, and weigh what is found by the same rates."""
+        with self._running:
+            self._weigher.forget_rates()
+            yield
 
     def _weigh(self, outcomes: list[Outcome]) -> None:
         for each in outcomes:

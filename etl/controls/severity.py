@@ -37,11 +37,14 @@ class Weigher:
         self._feed, self._vendor, self._open_work, self._clock, self._terms = feed, vendor, open_work, clock, terms
         self._rates: dict[str, Rate | str] = {}
 
+    def forget_rates(self) -> None:
+        """Ask for each rate anew: what was told holds for one round of comparisons."""
+        self._rates.clear()
+
     def weigh(self, break_ids: Collection[int], run_id: int | None) -> None:
         """Weigh these breaks; where there is no honest rate, say why instead of an amount."""
         if not break_ids:
             return
-        self._rates.clear()
         asker = Asker(self._feed, self._open_work, self._clock, run_id)
         with self._open_work() as work:
             found = [

@@ -425,3 +425,16 @@ def test_a_trade_that_lands_after_the_question_of_an_opening_is_no_break_later(f
 
     assert done
     assert fresh.results() == {"agreed"}
+
+
+def test_a_rate_is_asked_once_for_all_that_is_compared_together(world):
+    symbol, day = world.a_key()
+    entities = value(world.database, "SELECT array_agg(DISTINCT legal_entity) FROM reporting.position")
+    for entity in entities:
+        world.control.position_error(symbol, day, base="5", level="LE", value=entity)
+
+    world.results(entities=True)
+
+    assert len(world.breaks()) == len(entities) > 1
+    asked = "SELECT count(*) FROM stp.vendor_reply WHERE subject = 'rate'"
+    assert value(world.database, asked) == 1
