@@ -13,6 +13,7 @@ import yaml
 
 from etl.config import load
 from etl.errors import ConfigError
+from tests.benchmarks.report import kept
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # of the libraries that it loads
@@ -23,6 +24,7 @@ DEPLOY = ROOT / "deploy"
 UNIT = DEPLOY / "systemd" / "stp-etl.service"
 BASE = DEPLOY / "k8s" / "base"
 KUBERNETES = "1.32"
+A_FURTHER_FEED_MIB = 95  # README, Speed: the second process of a backlog
 MANIFESTS = sorted(path for path in BASE.glob("*.yaml") if path.name != "kustomization.yaml")
 needs_systemd = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not here")
 needs_kubectl = pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not here")
@@ -179,6 +181,23 @@ def test_a_pod_has_no_more_rights_than_it_needs(name):
     assert set(mounts) == {volume["name"] for volume in spec["volumes"]}
     assert [each for each, mount in mounts.items() if not mount.get("readOnly")] == ["tmp"]
     assert not [each for each in container["env"] if "valueFrom" in each]  # a secret in a variable shows in listings
+
+
+def mebibytes(limit: str) -> int:
+    """Return the size that systemd or Kubernetes is told, in MiB."""
+    size = re.fullmatch(r"(\d+)Mi?", limit)
+    assert size is not None
+    return int(size[1])
+
+
+def test_the_memory_limits_hold_two_feeds_with_a_backlog_as_measured():
+    measured = next(each.measured for each in kept(DEPLOY / "scaling.json") if each.what.startswith("peak RSS of both"))
+    two_feeds = mebibytes(measured.replace(" MiB", "Mi")) + A_FURTHER_FEED_MIB
+    unit = dict(re.findall(r"^(Memory\w+)=(\w+)$", UNIT.read_text(), re.MULTILINE))
+    (container,) = manifest("deployment")["spec"]["template"]["spec"]["containers"]
+
+    assert two_feeds < mebibytes(unit["MemoryHigh"]) < mebibytes(unit["MemoryMax"])
+    assert two_feeds < mebibytes(container["resources"]["limits"]["memory"])
 
 
 def test_the_selectors_find_the_daemon_and_only_the_daemon():
