@@ -122,8 +122,9 @@ class PositionControl(Control):
             noted = work.breaks.found(self._feed.feed_id, told, at=at, run_id=run.run_id, reply_id=reply_id)
             names.add((each.kind, each.key))
             changed += [noted.id] if noted.change != "same" else []
+        proven = not seen.left and not any(each.key is None for each in seen.last.answer.faults)
         for known in told_of_reading(work, self._feed, run.scope):
-            if (known.kind, known.key) not in names:
+            if proven and (known.kind, known.key) not in names:
                 work.breaks.clear(known, at=at, proof="no other reading fits any more", figures={}, run_id=run.run_id)
         told_otherwise = {key for each in findings for key in keys_of(each)}
         for known in known_of(work, self._feed, run.scope):

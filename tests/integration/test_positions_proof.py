@@ -7,7 +7,7 @@ import pytest
 
 from etl.controls.positions import PositionControl
 from etl.controls.questions import Order, Proof, ReconciledFeed
-from etl.domain.reconciliation import Rules
+from etl.domain.reconciliation import BreakKind, Finding, Rules
 from etl.vendor.feed import VendorReply
 from tests.builders import a_raw_message, as_bytes
 from tests.databases import rows, value
@@ -63,3 +63,23 @@ def test_an_answer_with_such_a_row_opens_nothing(compare, vendor, desk):
 
     assert compare(opening=True).result == "unconfirmed"
     assert value(desk.database, "SELECT count(*) FROM stp.opening") == 0
+
+
+def test_a_break_that_tells_of_another_reading_is_not_cleared_by_a_run_that_proved_nothing(
+    compare, vendor, desk, clock
+):
+    key, level = "ORG CustomerOrg reading A3", {"level": "ORG", "level_value": "CustomerOrg"}
+    compare(opening=True)
+    with desk.open_work() as work:
+        finding = Finding(BreakKind.POSITION, key, "it would agree under another reading", **level)
+        work.breaks.found(desk.feed.feed_id, finding, at=clock.now(), run_id=None)
+        work.commit()
+    state = f"SELECT state FROM stp.recon_break WHERE key = '{key}'"
+
+    vendor.rows = [ROW, NAMELESS]
+    compare()
+    unproven = value(desk.database, state)
+    vendor.rows = [ROW]
+    compare()
+
+    assert (unproven, value(desk.database, state)) == ("open", "cleared")
