@@ -11,8 +11,8 @@ from etl.domain.comparison import content_hash
 from etl.domain.normalise import normalise
 from etl.domain.payload import decode
 from etl.domain.trade import Rejected
-from etl.errors import BookingHeldError, ContentRefusedError
-from etl.pipeline.batch import BookedFeed
+from etl.errors import ContentRefusedError
+from etl.pipeline.batch import BookedFeed, booking_held
 from etl.store.repositories.book import BookedVersion, text_of
 from etl.store.unit_of_work import UnitOfWork
 
@@ -38,14 +38,13 @@ class Adopter:
             return Adoption(Effect.UNREADABLE, why="; ".join(f"{each.field} {each.rule}" for each in says.faults))
         if says.trade_id != trade_id:
             return Adoption(Effect.UNREADABLE, why=f"it is about {says.trade_id}")
-        if work.feeds.lock_booker(self._feed.feed_id).held_at is not None:
-            raise BookingHeldError(
-                f"feed {self._feed.name}: booking waits for a person; first: stp-etl feeds resume {self._feed.name} "
-                "--reason TEXT"
-            )
+        state = work.feeds.lock_booker(self._feed.feed_id)
+        if state.held_at is not None:
+            raise booking_held(self._feed.name, state.held_reason)
         known = work.book.known(self._feed.feed_id, [trade_id]).get(trade_id)
-        held = work.book.current(self._feed.feed_id, trade_id)
-        effect, changed = effect_of(held, says)
+        current = [] if known is None else [(trade_id, known.version)]
+        trades = work.book.versions(self._feed.feed_id, current)
+        effect, changed = effect_of(next(iter(trades.values()), None), says)
         if effect not in allowed:
             return Adoption(effect, changed=changed)
         version = BookedVersion(

@@ -70,7 +70,7 @@ class BatchBooker:
         with self._open_work() as work:
             state = work.feeds.lock_booker(self._feed.feed_id)
             if state.held_at is not None:
-                raise BookingHeldError(_held(self._feed.name, state.held_reason))
+                raise booking_held(self._feed.name, state.held_reason)
             waiting = work.answers.oldest_waiting(self._feed.feed_id, self._feed.batch_bytes)
             if not waiting:
                 return None
@@ -164,7 +164,7 @@ class BatchBooker:
             work.alerts.booking_held(self._feed.feed_id, self._feed.name, state.drain_id, at)
             work.commit()
         log.error("book.held", feed=self._feed.name, reason=reason)
-        raise BookingHeldError(_held(self._feed.name, reason))
+        raise booking_held(self._feed.name, reason)
 
 
 def _advanced(state: BookerState, drain_id: int, counts: Counter[str]) -> BookerState:
@@ -177,8 +177,9 @@ def _advanced(state: BookerState, drain_id: int, counts: Counter[str]) -> Booker
     )
 
 
-def _held(feed: str, reason: str | None) -> str:
-    return (
+def booking_held(feed: str, reason: str | None) -> BookingHeldError:
+    """Return what is raised while booking of a feed is held."""
+    return BookingHeldError(
         f"feed {feed}: booking waits for a person: {reason}. Landing goes on. Look at the conflicts "
         f"(stp-etl messages, reporting.break), then let them pass: stp-etl feeds resume {feed} --reason TEXT"
     )

@@ -6,7 +6,11 @@ import pytest
 from typer.testing import CliRunner
 
 from etl.cli.main import app as stp_etl
+from etl.errors import BookingHeldError
+from etl.pipeline.adopt import Adopter
 from tests.booking import check_positions
+from tests.builders import a_raw_message
+from tests.clocks import START
 from tests.databases import change, rows, value
 from tests.reconciling import sandbox_at_noon
 
@@ -64,6 +68,16 @@ def test_law_9_a_status_alone_is_adopted_by_itself_and_waits_for_a_person(make, 
     ]
     assert world.results() == {"agreed"}
     check_positions(world.database, world.feed.feed_id)
+
+
+def test_nothing_is_adopted_while_booking_is_held_and_the_reason_is_said(booking):
+    booking.book(a_raw_message())
+    change(booking.database, "UPDATE stp.booker SET held_at = now(), held_reason = '21 trades'")
+    adopt = Adopter(booking.booked_feed, booking.clock)
+
+    why = pytest.raises(BookingHeldError, match="waits for a person: 21 trades.*stp-etl feeds resume")
+    with booking.open_work() as work, why:
+        adopt(work, "FXI9369258100", a_raw_message(status="Cancelled"), answered_at=START, allowed=())
 
 
 def test_law_9_the_same_word_twice_changes_nothing(make):

@@ -179,11 +179,6 @@ class BookRepository:
         rows = self._connection.execute(select(*columns).where(TradeVersionRow.feed_id == feed_id, same))
         return {(row.trade_id, row.version): _trade(row, tuple(legs[row.trade_id, row.version])) for row in rows}
 
-    def current(self, feed_id: int, trade_id: str) -> Trade | None:
-        """Return the current version of one trade, or None where the book does not know it."""
-        known = self.known(feed_id, [trade_id]).get(trade_id)
-        return None if known is None else self.versions(feed_id, [(trade_id, known.version)])[trade_id, known.version]
-
     def messages_behind(self, feed_id: int, trade_ids: Iterable[str]) -> dict[str, dict[int, int]]:
         """Return the message that each version of these trades was made of, by trade and version.
 
