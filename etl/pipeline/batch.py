@@ -87,9 +87,9 @@ class BatchBooker:
                 work.commit()
         if reason is not None:
             self._hold(after, reason)
-        executed = [message.executed_at for message in messages if message.executed_at]
+        newest = next((each.executed_at for each in reversed(messages) if each.executed_at), None)
         seconds = self._clock.monotonic() - started
-        return Booked(counts, len(waiting), seconds, executed[-1] if executed else None)
+        return Booked(counts, len(waiting), seconds, newest)
 
     def _write(self, work: UnitOfWork, messages: Sequence[ReadMessage]) -> Counter[str]:
         """Write what the messages mean; a message that the database refuses becomes an exception item, alone."""

@@ -11,6 +11,7 @@ import psycopg
 from sqlalchemy.exc import DBAPIError
 
 from etl.clock import Clock
+from etl.store.copying import driver_of
 from etl.store.database import Database
 from etl.store.repositories.requests import CHANNEL
 
@@ -51,8 +52,7 @@ class Listener:
 
     def _listen(self) -> None:
         with self._database.engine.connect() as connection:
-            driver = connection.connection.driver_connection
-            assert isinstance(driver, psycopg.Connection), "the driver is psycopg 3"
+            driver = driver_of(connection)
             connection.detach()  # closed at the end, so that nobody gets a connection that listens
             driver.autocommit = True
             driver.execute(f"LISTEN {CHANNEL}")

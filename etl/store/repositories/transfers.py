@@ -12,7 +12,7 @@ from sqlalchemy import Connection, or_, text
 from sqlalchemy.dialects import postgresql
 
 from etl.domain.balance import BalanceKey, Flows
-from etl.domain.balance_answer import COMPLETED, STATUSES, Transfer
+from etl.domain.balance_answer import COMPLETED, FAILED, STATUSES, Transfer
 from etl.store.repositories.balances import BROKER, Counting
 from etl.store.rows.reconciliation import CustodyTransferRow
 
@@ -23,7 +23,7 @@ WHERE feed_id = :feed_id AND status = :completed AND asset = ANY (:assets) GROUP
 """)
 UNFINISHED = text("""
 SELECT min(at) FROM stp.custody_transfer
-WHERE feed_id = :feed_id AND direction = :direction AND status NOT IN ('COMPLETED', 'FAILED')
+WHERE feed_id = :feed_id AND direction = :direction AND status NOT IN (:completed, :failed)
 """)
 UNKNOWN = text("""
 SELECT direction, transfer_id, asset, status FROM stp.custody_transfer
@@ -81,9 +81,8 @@ class TransferRepository:
 
     def unfinished_since(self, feed_id: int, direction: str) -> datetime | None:
         """Return the vendor's time of the oldest transfer that may still change."""
-        found: datetime | None = self._connection.execute(
-            UNFINISHED, {"feed_id": feed_id, "direction": direction}
-        ).scalar()
+        values = {"feed_id": feed_id, "direction": direction, "completed": COMPLETED, "failed": FAILED}
+        found: datetime | None = self._connection.execute(UNFINISHED, values).scalar()
         return found
 
     def unknown_statuses(self, counting: Counting) -> list[tuple[str, str, str, str]]:
