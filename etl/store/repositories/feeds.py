@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from datetime import datetime
 
 import msgspec
-from sqlalchemy import Connection, func, insert, select, text, true, tuple_, update
+from sqlalchemy import Connection, func, insert, select, text, tuple_, update
 from sqlalchemy.dialects import postgresql
 
 from etl.alert_kinds import AlertKind
-from etl.errors import FenceLostError, OperatorError
+from etl.errors import OperatorError
 from etl.store.repositories.alerts import Alert, AlertRepository
+from etl.store.repositories.fence import HOLD, fence_lost
 from etl.store.rows.feed import BookerRow, FeedRow, KnownFieldRow, LeaseRow
 from etl.store.rows.poll import CurrentPollRow
 
@@ -165,11 +166,8 @@ class FeedRepository:
 
         Raises FenceLostError when one has done so already, or when the database failed over since we did.
         """
-        same = func.coalesce(LeaseRow.timeline == func.stp.timeline(), true())
-        limit = func.set_config("idle_in_transaction_session_timeout", "4s", true())  # as long as the lease itself
-        statement = select(limit).where(LeaseRow.feed_id == feed_id, LeaseRow.epoch == epoch, same)
-        if self._connection.execute(statement.with_for_update(read=True)).one_or_none() is None:
-            raise FenceLostError("another instance leads this feed now, or the database failed over")
+        if self._connection.execute(text(HOLD), {"feed_id": feed_id, "epoch": epoch}).one_or_none() is None:
+            raise fence_lost()
 
     def leader(self, feed_id: int) -> str | None:
         """Return who leads the feed, or None."""

@@ -10,16 +10,10 @@ from sqlalchemy import Connection, select, text
 
 from etl.domain.text import storable
 from etl.errors import DatabaseRefusedError
+from etl.store.repositories.fence import HOLD
 from etl.store.rows.poll import CurrentPollRow
 
-FENCE = """
-fence AS (
-    SELECT set_config('idle_in_transaction_session_timeout', '4s', true) FROM stp.lease
-    WHERE feed_id = :feed_id AND epoch = :epoch AND coalesce(timeline = stp.timeline(), true) FOR SHARE
-)"""
-"""Holds the lease row to the end of the transaction; empty when another instance has taken over, or when the database
-failed over since the lease was taken (design.md §5). Whoever stops in the middle of the transaction loses it after 4 s,
-as it loses the lease: nobody could take over before."""
+FENCE = f"fence AS ({HOLD})"
 
 LEDGER = (
     "INSERT INTO stp.poll (id, feed_id, request_id, epoch, drain_id, opened_at, closed_at, doubt_from, max_count,"

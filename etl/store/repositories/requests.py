@@ -10,15 +10,14 @@ import msgspec
 from sqlalchemy import Connection, insert, select, text, update
 
 from etl.domain.text import storable
-from etl.errors import FenceLostError
+from etl.store.repositories.fence import OUR_LEASE, fence_lost
 from etl.store.rows.request import RequestRow
 
 CHANNEL = "stp_request"
 # Also what a leader before us had begun: whoever asked still waits.
-ANY_WANTED = text("""
+ANY_WANTED = text(f"""
 SELECT EXISTS (SELECT FROM stp.request r WHERE r.feed_id = :feed_id AND r.state IN ('requested', 'running')),
-    EXISTS (SELECT FROM stp.lease l WHERE l.feed_id = :feed_id AND l.epoch = :epoch
-        AND coalesce(l.timeline = stp.timeline(), true))
+    EXISTS (SELECT FROM {OUR_LEASE})
 """)
 TAKE = text("""
 UPDATE stp.request SET state = 'running', epoch = :epoch, started_at = :at
@@ -79,7 +78,7 @@ class RequestRepository:
         """
         wanted, ours = self._connection.execute(ANY_WANTED, {"feed_id": feed_id, "epoch": epoch}).one()
         if not ours:
-            raise FenceLostError("another instance leads this feed now, or the database failed over")
+            raise fence_lost()
         return bool(wanted)
 
     def take(self, feed_id: int, kinds: list[str], *, epoch: int, at: datetime) -> Request | None:
