@@ -9,7 +9,7 @@ import msgspec
 from etl.app import App
 from etl.cli.output import remark
 from etl.controls.adoption import words_of
-from etl.controls.questions import Asked, Asker, Unanswered
+from etl.controls.questions import FOUND, Asked, Asker, Unanswered
 from etl.domain.adoption import BY_A_PERSON, Adoption, Effect
 from etl.domain.reconciliation import BreakState
 from etl.errors import EtlError
@@ -17,8 +17,6 @@ from etl.pipeline.adopt import Adopter
 from etl.reconcile import reconciled
 from etl.store.repositories.attention import Deed
 from etl.store.unit_of_work import UnitOfWork
-
-FOUND = 200
 
 
 def adopt(app: App, feeds: Mapping[int, str], *, operator: str, reason: str) -> None:

@@ -17,10 +17,10 @@ from etl.domain.ageing import bucket
 from etl.domain.reconciliation import BreakKind, BreakState
 from etl.errors import EtlError
 from etl.store.repositories.attention import Deed
+from etl.store.repositories.breaks import UNFINISHED
 from etl.store.unit_of_work import UnitOfWork
 
 cli = noun("Look at breaks, assign, accept and resolve them.")
-UNFINISHED = (BreakState.OPEN, BreakState.INVESTIGATING, BreakState.ACCEPTED)
 TO_DO = (BreakState.OPEN, BreakState.INVESTIGATING)
 LISTED = (
     "break_id", "feed", "kind", "key", "severity", "difference", "currency", "reporting_amount", "state", "age",

@@ -9,7 +9,7 @@ from typing import Protocol
 import structlog
 
 from etl.clock import Clock
-from etl.controls.questions import Asked, Asker, ReconciledFeed, Unanswered
+from etl.controls.questions import FOUND, Asked, Asker, ReconciledFeed, Unanswered
 from etl.domain.adoption import BY_ITSELF, Adoption, Effect
 from etl.domain.fills_answer import trade_in
 from etl.domain.position_answer import Unreadable
@@ -19,7 +19,6 @@ from etl.store.unit_of_work import OpenWork, UnitOfWork
 from etl.vendor.feed import VendorQuestions
 
 AGAIN_AFTER_S = 60.0  # a question without an answer
-FOUND = 200
 
 log = structlog.get_logger()
 

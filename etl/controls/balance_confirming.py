@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from functools import partial
 from threading import Event
 
 import msgspec
@@ -11,6 +12,7 @@ from etl.clock import Clock
 from etl.controls.balance_judge import BalanceScope
 from etl.controls.balance_looks import BalanceLook, BalanceLooker
 from etl.controls.confirming import near_cut
+from etl.controls.looking import Looks
 from etl.controls.looks import NotDrained
 from etl.controls.questions import Order, ReconciledFeed, Unanswered
 from etl.domain.balance import BalanceDifference, BalanceKey, balance_findings
@@ -55,7 +57,8 @@ class BalanceConfirmer:
 
     def compare(self, run: Run) -> Seen | NotDrained | Unanswered:
         """Look until each difference is confirmed or gone, or the looks or the time are used up."""
-        started, look = self._clock.monotonic(), self._looker.look(run.scope)
+        looks = Looks(partial(self._looker.look, run.scope), self._feed, self._clock, self._stop)
+        look = looks.first()
         if not isinstance(look, BalanceLook):
             return look
         left = set[BalanceKey]() if run.opening else set(look.undecided)
@@ -70,14 +73,11 @@ class BalanceConfirmer:
                 key = key_of(run.scope, found.key)
                 seen.differing[key], seen.settled[key] = look.differing[key], look
                 pending.discard(key)
-        while pending and self._may_look(seen.looks, started):
-            if self._clock.wait(self._stop, self._feed.confirm_after_s):
-                break
-            look = self._looker.look(run.scope)
-            if not isinstance(look, BalanceLook):
-                return look
-            before, seen.last, seen.looks = seen.last, look, seen.looks + 1
-            waiting = look.unopened if run.opening else pending  # an opening takes all its figures from one look
+        while pending and (again := looks.again()) is not None:
+            if not isinstance(again, BalanceLook):
+                return again
+            before, seen.last, seen.looks = seen.last, again, looks.taken
+            waiting = again.unopened if run.opening else pending  # an opening takes all its figures from one look
             pending = {key for key in waiting if not self._settled(run, seen, before, key)}
         seen.left |= pending
         return seen
@@ -97,9 +97,6 @@ class BalanceConfirmer:
         if found is not None and same:
             seen.differing[key], seen.settled[key] = found, look
         return same
-
-    def _may_look(self, looks: int, started: float) -> bool:
-        return looks < self._feed.most_looks and self._clock.monotonic() - started < self._feed.longest_s
 
     def _known(self, scope: BalanceScope) -> list[KnownBreak]:
         with self._open_work() as work:

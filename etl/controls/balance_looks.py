@@ -11,8 +11,8 @@ import msgspec
 import structlog
 
 from etl.controls.balance_judge import BalanceScope, Held, Judge
-from etl.controls.looks import NO_CONTENT, NotDrained
-from etl.controls.questions import Asked, Asker, Drain, Proof, Unanswered
+from etl.controls.looks import NotDrained
+from etl.controls.questions import Asked, Asker, Drain, Proof, Unanswered, body_of
 from etl.domain.ageing import business_day
 from etl.domain.balance import (
     NOTHING_MOVED,
@@ -21,7 +21,6 @@ from etl.domain.balance import (
     BalanceKey,
     Expectation,
     Flows,
-    settlement_day,
 )
 from etl.domain.balance_answer import (
     BalanceAnswer,
@@ -30,6 +29,7 @@ from etl.domain.balance_answer import (
     balances_in,
     transfers_in,
 )
+from etl.domain.calendar import weekday_from
 from etl.domain.money import EXACT
 from etl.domain.position_answer import Unreadable
 from etl.store.repositories.balances import BROKER, StoredOpening
@@ -122,7 +122,7 @@ class BalanceLooker:
         asked = self._asker.ask("balances", scope.name, call)
         if isinstance(asked, Unanswered):
             return asked
-        body = _body(asked, f"the balances of {scope.name}")
+        body = body_of(asked, f"the balances of {scope.name}")
         if isinstance(body, Unanswered):
             return body
         if body is None:
@@ -145,7 +145,7 @@ class BalanceLooker:
             asked = self._asker.ask(subject, words, partial(call, start, end))
             if isinstance(asked, Unanswered):
                 return asked
-            body = _body(asked, f"the {subject}")
+            body = body_of(asked, f"the {subject}")
             if isinstance(body, Unanswered):
                 return body
             read = TransferAnswer(()) if body is None else transfers_in(body, has_fee=direction == "withdrawal")
@@ -192,20 +192,11 @@ class BalanceLooker:
     def _counted_before(
         self, work: UnitOfWork, scope: BalanceScope, opening: StoredOpening
     ) -> Mapping[BalanceKey, Decimal]:
-        day = settlement_day(business_day(opening.as_of, self._feed.ends, self._feed.zone))
+        day = weekday_from(business_day(opening.as_of, self._feed.ends, self._feed.zone))
         counting = msgspec.structs.replace(scope.counting, day=day)
         return work.balances.counted_before(
             counting, opening.as_of, opening.vendor_date or opening.as_of, day + LATEST_TRADE_DATE
         )
-
-
-def _body(asked: Asked, what: str) -> bytes | None | Unanswered:
-    """Return the bytes of an answer, None for an answer that says there is nothing (204)."""
-    if asked.reply.status == NO_CONTENT:
-        return None
-    if asked.reply.status != 200:
-        return Unanswered(f"the vendor answered {asked.reply.status} about {what}, which proves nothing")
-    return asked.reply.body
 
 
 def _said(fault: BalanceFault) -> str:

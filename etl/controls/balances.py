@@ -14,7 +14,7 @@ from etl.controls.balance_looks import BalanceLook, BalanceLooker
 from etl.controls.confirming import near_cut
 from etl.controls.control import Concluded, Control
 from etl.controls.questions import Asker, Order, Outcome
-from etl.domain.balance import BalanceKey, balance_findings, settlement_day
+from etl.domain.balance import BalanceKey, balance_findings
 from etl.domain.reconciliation import Rules
 from etl.store.repositories.balances import ACCOUNT, BROKER, Counting, Shown
 from etl.store.unit_of_work import UnitOfWork
@@ -41,9 +41,7 @@ class BalanceControl(Control):
         feed, value = self._feed, self._feed.login_org
         today = feed.today(self._clock)
         orgs = feed.orgs if level == BROKER else feed.account_orgs
-        counting = Counting(
-            feed.feed_id, level, feed.balance_assets, feed.settled_at_execution, settlement_day(today), orgs
-        )
+        counting = Counting(feed.feed_id, level, feed.balance_assets, feed.settled_at_execution, today, orgs)
         with self._open_work() as work:
             run_id = self._begin(
                 work, order, today, level=level, value=value, assets=list(feed.balance_assets),

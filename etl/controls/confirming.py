@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from datetime import date
+from functools import partial
 from threading import Event
 
 import msgspec
 
 from etl.clock import Clock
+from etl.controls.looking import Looks
 from etl.controls.looks import Look, Looker, NotDrained, Scope
 from etl.controls.questions import Order, ReconciledFeed, Unanswered
 from etl.domain.ageing import is_near_cut
@@ -48,8 +50,8 @@ class Confirmer:
 
     def compare(self, run: Run) -> Confirmed | NotDrained | Unanswered:
         """Look until each difference is confirmed or gone, or the looks or the time are used up."""
-        started = self._clock.monotonic()
-        look = self._looker.look(run.scope)
+        looks = Looks(partial(self._looker.look, run.scope), self._feed, self._clock, self._stop)
+        look = looks.first()
         if not isinstance(look, Look):
             return look
         seen = Confirmed(set(look.agreed), {}, set(look.undecided), 1, look)
@@ -57,30 +59,24 @@ class Confirmer:
         if not self._may_confirm(run):
             return msgspec.structs.replace(seen, differing=dict(look.differing), left=seen.left | look.unsettled)
         if run.opening:
-            return self._until_settled(run, seen, started)
+            return self._until_settled(seen, looks)
         for key in self._seen_before(run, look):
             seen.differing[key], _ = pending.pop(key)
         unsettled = set(look.unsettled)
-        while (pending or unsettled) and self._may_look(seen.looks, started):
-            if self._clock.wait(self._stop, self._feed.confirm_after_s):
-                break
-            look = self._looker.look(run.scope)
-            if not isinstance(look, Look):
-                return look
-            seen.looks, seen.last = seen.looks + 1, look
-            pending, unsettled = self._advance(seen, look, pending, unsettled)
+        while (pending or unsettled) and (again := looks.again()) is not None:
+            if not isinstance(again, Look):
+                return again
+            seen.looks, seen.last = looks.taken, again
+            pending, unsettled = self._advance(seen, again, pending, unsettled)
         seen.left |= unsettled | pending.keys()
         return seen
 
-    def _until_settled(self, run: Run, seen: Confirmed, started: float) -> Confirmed | NotDrained | Unanswered:
+    def _until_settled(self, seen: Confirmed, looks: Looks[Look]) -> Confirmed | NotDrained | Unanswered:
         """Look until one look shows every key without a trade landing on it: figures of one instant, to start from."""
-        while (seen.last.unsettled or seen.last.undecided) and self._may_look(seen.looks, started):
-            if self._clock.wait(self._stop, self._feed.confirm_after_s):
-                break
-            look = self._looker.look(run.scope)
-            if not isinstance(look, Look):
-                return look
-            seen.looks, seen.last = seen.looks + 1, look
+        while (seen.last.unsettled or seen.last.undecided) and (again := looks.again()) is not None:
+            if not isinstance(again, Look):
+                return again
+            seen.looks, seen.last = looks.taken, again
         seen.agreed = {*seen.last.agreed, *seen.last.differing}
         seen.left = {*seen.last.unsettled, *seen.last.undecided}
         return seen
@@ -106,9 +102,6 @@ class Confirmer:
     def _may_confirm(self, run: Run) -> bool:
         """Return whether differences count: not before go-live, and not while the business day turns."""
         return run.opening or not (run.opening_id is None or near_cut(self._feed, self._clock))
-
-    def _may_look(self, looks: int, started: float) -> bool:
-        return looks < self._feed.most_looks and self._clock.monotonic() - started < self._feed.longest_s
 
     def _seen_before(self, run: Run, look: Look) -> list[Key]:
         """Return keys whose break is open with the very same figures: an earlier run was their first look."""

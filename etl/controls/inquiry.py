@@ -10,9 +10,9 @@ from threading import Event
 import msgspec
 
 from etl.clock import Clock
-from etl.controls.adoption import FOUND, Adopt
+from etl.controls.adoption import Adopt
 from etl.controls.missing import Missing
-from etl.controls.questions import Asker, ReconciledFeed, Unanswered
+from etl.controls.questions import FOUND, Asker, ReconciledFeed, Unanswered
 from etl.domain.adoption import Effect
 from etl.domain.explanation import Candidate, suggested
 from etl.domain.fills_answer import Fill, fills_in, trade_in

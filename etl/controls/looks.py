@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from etl.controls.questions import Asked, Asker, Drain, Proof, Unanswered
+from etl.controls.questions import Asked, Asker, Drain, Proof, Unanswered, body_of
 from etl.domain.money import EXACT
 from etl.domain.position_answer import PositionAnswer, Unreadable, joined, positions_in
 from etl.domain.reconciliation import FLAT, Difference, Key, Position, Rules, difference
@@ -19,7 +19,6 @@ from etl.vendor.feed import VendorQuestions, VendorReply
 
 MOST_PAGES = 1000
 NOTHING_HELD = HeldPosition(FLAT, 0, has_ndf=False)
-NO_CONTENT = 204
 
 
 class Scope(msgspec.Struct, frozen=True):
@@ -186,15 +185,13 @@ def _less(held: HeldPosition, counted: Position) -> HeldPosition:
 
 
 def _read(asked: Asked, scope: Scope) -> PositionAnswer | Unanswered:
-    """Return what an answer says; 404 proves nothing (law 10), 204 says that there is no position."""
-    reply = asked.reply
-    if reply.status == NO_CONTENT:
+    """Return what an answer says; 204 says that there is no position."""
+    body = body_of(asked, f"the positions of {scope.name}")
+    if isinstance(body, Unanswered):
+        return body
+    if body is None:
         return PositionAnswer({}, (), "empty", "unknown")
-    if reply.status != 200:
-        return Unanswered(
-            f"the vendor answered {reply.status} about the positions of {scope.name}, which proves nothing"
-        )
-    read = positions_in(reply.body, level=scope.level, value=scope.value, trade_day=scope.trade_day)
+    read = positions_in(body, level=scope.level, value=scope.value, trade_day=scope.trade_day)
     return Unanswered(f"the answer cannot be read: {read.why}") if isinstance(read, Unreadable) else read
 
 

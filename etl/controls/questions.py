@@ -11,14 +11,16 @@ import msgspec
 import structlog
 
 from etl.clock import Clock
-from etl.domain.ageing import SATURDAY, business_day
-from etl.domain.calendar import business_days_before, trade_day
+from etl.domain.ageing import business_day
+from etl.domain.calendar import business_days_before, trade_day, weekday_from
 from etl.domain.reconciliation import BreakKind, Finding, Rules
 from etl.errors import TransientError, VendorRefusedError
 from etl.store.repositories.breaks import UNFINISHED
 from etl.store.repositories.reconciling import Citation, Reply
 from etl.store.unit_of_work import OpenWork, UnitOfWork
 from etl.vendor.feed import VendorReply
+
+FOUND, NO_CONTENT = 200, 204
 
 log = structlog.get_logger()
 
@@ -53,10 +55,7 @@ class ReconciledFeed(msgspec.Struct, frozen=True):
         So value dates of that Monday are not compared meanwhile: whether the vendor's trade day has turned to it is
         market custom, and not stated (integral-api.md §12).
         """
-        day = business_day(clock.now(), self.ends, self.zone)
-        while day.isoweekday() >= SATURDAY:
-            day += timedelta(days=1)
-        return day
+        return weekday_from(business_day(clock.now(), self.ends, self.zone))
 
     def recent_since(self, clock: Clock) -> date:
         """Return the first trade date that is looked back at: `history_days` business days ago."""
@@ -139,6 +138,15 @@ class Asker:
             work.commit()
         self.cited.append(citation)
         return Asked(reply, citation)
+
+
+def body_of(asked: Asked, what: str) -> bytes | None | Unanswered:
+    """Return the bytes of an answer, None for one that says there is nothing (204); a 404 proves nothing (law 10)."""
+    if asked.reply.status == NO_CONTENT:
+        return None
+    if asked.reply.status != FOUND:
+        return Unanswered(f"the vendor answered {asked.reply.status} about {what}, which proves nothing")
+    return asked.reply.body
 
 
 def note_failure(work: UnitOfWork, feed: ReconciledFeed, key: str, why: str, *, run_id: int, clock: Clock) -> int:

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import date, timedelta
 from decimal import Decimal
 from typing import NamedTuple
 
 import msgspec
 
-from etl.domain.calendar import SATURDAY
 from etl.domain.money import EXACT
 from etl.domain.reconciliation import BreakKind, Finding, Rules
 
 ZERO = Decimal(0)
-DAYS_OF_A_WEEK = 7
 
 
 class BalanceKey(NamedTuple):
@@ -98,9 +95,3 @@ def balance_findings(level: str, value: str, differences: Iterable[BalanceDiffer
         )
         for each in sorted(differences, key=lambda each: each.key)
     ]  # fmt: skip
-
-
-def settlement_day(business_day: date) -> date:
-    """Return the last value date that has come: the business day, on a weekend the Monday after (A14)."""
-    weekday = business_day.weekday()
-    return business_day + timedelta(days=DAYS_OF_A_WEEK - weekday if weekday >= SATURDAY else 0)

@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo
 
 NEW_YORK = ZoneInfo("America/New_York")
 TURNS_AT = timedelta(hours=17)
+DAYS_OF_A_WEEK = 7
 SATURDAY = 5  # as `date.weekday` counts
 
 
@@ -24,3 +25,9 @@ def business_days_before(instant: datetime, days: int) -> datetime:
         instant -= timedelta(days=1)
         days -= instant.weekday() < SATURDAY
     return instant
+
+
+def weekday_from(day: date) -> date:
+    """Return the day, or the Monday after it where it is a Saturday or Sunday."""
+    weekday = day.weekday()
+    return day + timedelta(days=DAYS_OF_A_WEEK - weekday if weekday >= SATURDAY else 0)

@@ -13,8 +13,8 @@ from etl.domain.balance import (
     Flows,
     balance_difference,
     balance_findings,
-    settlement_day,
 )
+from etl.domain.calendar import weekday_from
 from etl.domain.money import EXACT
 from etl.domain.reconciliation import BreakKind, Rules
 
@@ -108,4 +108,4 @@ def test_a_finding_names_the_account_its_asset_and_theirs_minus_ours():
      ("2026-03-09", "2026-03-09")],
 )  # fmt: skip
 def test_on_a_weekend_mondays_value_date_has_come(business_day, last_value_date):
-    assert settlement_day(date.fromisoformat(business_day)) == date.fromisoformat(last_value_date)
+    assert weekday_from(date.fromisoformat(business_day)) == date.fromisoformat(last_value_date)
