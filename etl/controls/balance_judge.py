@@ -23,7 +23,7 @@ from etl.store.repositories.balances import BROKER, Counting, StoredOpening
 
 
 class BalanceScope(msgspec.Struct, frozen=True):
-    """Whose balances are compared, by what, and where they start. `orgs` are those whose accounts count."""
+    """Whose balances are compared, by what, and where they start."""
 
     level: str
     value: str

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from decimal import Decimal
 from itertools import islice
 
 import structlog
 
 from etl.controls.confirming import Confirmed, Run, keys_of
 from etl.controls.questions import ReconciledFeed
+from etl.domain.balance import ZERO
 from etl.domain.money import EXACT
 from etl.domain.readings import FROM, Clearing, clearing
 from etl.domain.reconciliation import BreakKind, Finding
 from etl.store.unit_of_work import UnitOfWork
 
-FLAT = Decimal(0)
 MOST_TRIED = 200  # positions that agree, beside as many that differ
 WORD = "reading"
 
@@ -31,7 +30,7 @@ def read_otherwise(work: UnitOfWork, feed: ReconciledFeed, run: Run, seen: Confi
     added = work.investigating.read_otherwise(feed.feed_id, scope.level, scope.value, tried, run.opening_id)
     opened = {key: scope.opened[key][1].base for key in tried if key in scope.opened}
     read = {
-        reading: {key: EXACT.add(opened.get(key, FLAT), of_key.get(key, FLAT)) for key in tried}
+        reading: {key: EXACT.add(opened.get(key, ZERO), of_key.get(key, ZERO)) for key in tried}
         for reading, of_key in added.items()
     }
     differing = [key for key in tried if key in seen.differing]

@@ -11,7 +11,6 @@ from etl.domain.reconciliation import BreakKind
 
 BUCKETS = ((0, "today"), (1, "1 day"), (5, "2-5 days"), (10, "6-10 days"))
 OLDEST = "over 10 days"
-SATURDAY = 6
 
 
 class Severity(StrEnum):
@@ -41,16 +40,6 @@ def business_day(instant: datetime, ends: time, zone: ZoneInfo) -> date:
     """
     local = instant.astimezone(zone)
     return local.date() + timedelta(days=local.time() >= ends)
-
-
-def age_in_business_days(opened: date, today: date) -> int:
-    """Return how many Mondays to Fridays lie after `opened`, up to and with `today`; 0 where `today` is earlier."""
-    days = (today - opened).days
-    if days <= 0:
-        return 0
-    weeks, rest = divmod(days, 7)
-    left = sum((opened + timedelta(days=weeks * 7 + step)).isoweekday() < SATURDAY for step in range(1, rest + 1))
-    return weeks * 5 + left
 
 
 def bucket(age: int) -> str:

@@ -51,15 +51,6 @@ class Movement(msgspec.Struct, frozen=True, gc=False):
         """Return the position that it moves."""
         return PositionKey(*_key(self))
 
-    def reversed(self) -> Movement:
-        """Return what takes it back, digit for digit, when its version is superseded or stops counting."""
-        return msgspec.structs.replace(
-            self,
-            base_amount=self.base_amount.copy_negate(),
-            term_amount=self.term_amount.copy_negate(),
-            count=-self.count,
-        )
-
 
 _key = attrgetter(*PositionKey.__struct_fields__)
 
@@ -72,11 +63,6 @@ def movements(trade: Trade) -> tuple[Movement, ...]:
         return ()
     ours = tuple(_movement(trade, leg) for leg in trade.legs)
     return (*ours, *(_counterparty_movement(trade, leg) for leg in trade.legs)) if trade.internal else ours
-
-
-def reversal(trade: Trade) -> tuple[Movement, ...]:
-    """Return what takes the trade out of positions again."""
-    return tuple(each.reversed() for each in movements(trade))
 
 
 def net(moves: Iterable[Movement]) -> dict[PositionKey, Totals]:

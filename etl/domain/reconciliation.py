@@ -184,14 +184,6 @@ def averaged(ours: Position, theirs: Position, rules: Rules, term: str) -> Decim
     return rules.rounded(EXACT.multiply(ours.base, theirs.rate).copy_negate(), term)
 
 
-def compare(ours: Mapping[Key, Position], theirs: Mapping[Key, Position], rules: Rules) -> list[Difference]:
-    """Return every key of either side in order, compared; a key that one side does not name is flat there."""
-    return [
-        difference(key, ours.get(key, FLAT), theirs.get(key, FLAT), rules)
-        for key in sorted(ours.keys() | theirs.keys())
-    ]
-
-
 def term_readings(ours: Mapping[Key, Position], theirs: Mapping[Key, Position], rules: Rules) -> dict[str, int]:
     """Count the keys that agree in base by what their term amount can mean (A14): flows, average, both or neither."""
     counted = {"flows": 0, "average": 0, "both": 0, "neither": 0}

@@ -109,6 +109,18 @@ def test_ages_count_business_days(database, opened, today, days):
     assert value(database, statement, opened=opened, today=today) == days
 
 
+def test_an_age_is_the_number_of_mondays_to_fridays_since_and_never_shrinks(database):
+    wrong = """
+    SELECT opened, days FROM generate_series(DATE '2024-02-25', DATE '2024-03-10', '1 day') AS opened,
+        generate_series(-9, 60) AS days
+    WHERE stp.business_days_between(opened::date, opened::date + days) <> (
+        SELECT count(*) FROM generate_series(1, days) AS step WHERE extract(isodow FROM opened::date + step) < 6
+    )
+    """
+
+    assert rows(database, wrong) == []
+
+
 def test_the_ladder_says_when_it_cannot_be_complete(booking):
     def complete():
         return {row[0] for row in booking.rows("complete", "cash_ladder")}

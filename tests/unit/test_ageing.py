@@ -8,24 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from etl.domain.ageing import Severity, age_in_business_days, bucket, business_day, is_near_cut, severity
+from etl.domain.ageing import Severity, bucket, business_day, is_near_cut, severity
 from etl.domain.calendar import trade_day
 from etl.domain.reconciliation import BreakKind
 
 CUT, ZONE = time(17), ZoneInfo("America/New_York")
 days = st.dates(date(2020, 1, 1), date(2040, 1, 1))
-
-
-@given(days, days, st.integers(0, 400))
-def test_an_age_never_shrinks_as_days_pass(opened, today, more):
-    assert 0 <= age_in_business_days(opened, today) <= age_in_business_days(opened, today + timedelta(days=more))
-
-
-@given(days, st.integers(0, 400))
-def test_an_age_is_the_number_of_weekdays_since(opened, count):
-    since = [opened + timedelta(days=number) for number in range(1, count + 1)]
-
-    assert age_in_business_days(opened, opened + timedelta(days=count)) == sum(day.isoweekday() < 6 for day in since)
 
 
 @given(st.integers(0, 20 * 365 * 24 * 3600))

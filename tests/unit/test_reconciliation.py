@@ -14,7 +14,7 @@ from etl.domain.reconciliation import (
     Key,
     Position,
     Rules,
-    compare,
+    difference,
     position_findings,
     term_readings,
 )
@@ -24,6 +24,11 @@ DAYS = [date(2030, 7, 3) + timedelta(days=number) for number in range(4)]
 keys = st.builds(Key, st.sampled_from(["EUR/USD", "USD/JPY", "XAU/USD", "BTC/USD"]), st.sampled_from(DAYS))
 amounts = st.decimals(min_value=-(10**12), max_value=10**12, places=4, allow_nan=False, allow_infinity=False)
 positions = st.dictionaries(keys, st.builds(Position, amounts, amounts), max_size=12)
+
+
+def compare(ours, theirs, rules):
+    """Compare every key of either side, in order; one that a side does not name is flat there."""
+    return [difference(key, ours.get(key, FLAT), theirs.get(key, FLAT), rules) for key in sorted({**ours, **theirs})]
 
 
 def turned(book):
