@@ -417,6 +417,22 @@ def test_a_trade_that_was_lost_before_the_opening_comes_and_is_cancelled_counts_
     assert fresh.investigate() == ["breaks", "agreed"]
 
 
+@pytest.mark.parametrize("deed", ["amend", "roll", "allocate"])
+def test_what_replaces_a_trade_of_before_the_opening_counts_though_it_was_executed_then(fresh, deed):
+    before = fresh.clock.now() - timedelta(seconds=2)
+    stamp = f"{before:%Y-%m-%d %H:%M:%S},000 +0000"
+    old = fresh.execute(symbol="EUR/USD", tradeType="Outright", valueDate="2031-03-03", executionTime=stamp)
+    fresh.drained()
+    fresh.open()
+
+    (new, *_) = getattr(fresh.control, deed)(old)
+    fresh.drained()
+    getattr(fresh.control, deed)(new)
+
+    assert fresh.investigate()[-1] == "agreed", fresh.breaks("key, ours, theirs")
+    assert {(kind, state) for kind, _, state in fresh.breaks()} <= {("status", "open"), ("position", "cleared")}
+
+
 def test_a_trade_that_lands_after_the_question_of_an_opening_is_no_break_later(fresh):
     done = []
     fresh.before_drain[:] = [lambda: None, lambda: done.append(fresh.execute(symbol="EUR/USD"))]

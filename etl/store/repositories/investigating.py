@@ -13,7 +13,7 @@ from sqlalchemy import Connection, text
 from etl.domain.readings import Alternative
 from etl.domain.reconciliation import Key
 from etl.store.repositories.book import PARTY
-from etl.store.repositories.reconciling import LEVELS
+from etl.store.repositories.reconciling import DONE_BEFORE, LEVELS
 
 # Those that a control has seen since the vendor was asked about them last.
 STATUSES = text("""
@@ -34,6 +34,9 @@ WHERE l.feed_id = :feed_id AND l.value_date = :value_date AND v.symbol = :symbol
   AND party.{{column}} = :value
 GROUP BY 1, 2, 3, 4 ORDER BY max(v.change_seq) DESC
 """
+DONE_BEFORE_OPENING = DONE_BEFORE.format(
+    at="(SELECT coalesce(vendor_date, as_of) FROM stp.opening WHERE id = :opening_id)"
+)
 # What the trades since the opening would add under each other reading (design §6); the opening stands as it is.
 READ_OTHERWISE = f"""
 SELECT v.symbol, l.value_date, sum(-l.base_amount * party.sign),
@@ -48,7 +51,7 @@ CROSS JOIN {PARTY}
 WHERE l.feed_id = :feed_id AND l.value_date = ANY (:days) AND v.symbol = ANY (:symbols) AND v.live
   AND party.{{column}} = :value
   AND t.first_landed_at > (SELECT as_of FROM stp.opening WHERE id = :opening_id)
-  AND (v.executed_at < (SELECT coalesce(vendor_date, as_of) FROM stp.opening WHERE id = :opening_id)) IS NOT TRUE
+  AND ({DONE_BEFORE_OPENING}) IS NOT TRUE
 GROUP BY 1, 2
 """
 CONFIRMED = text("""

@@ -49,6 +49,11 @@ CROSS JOIN {PARTY}
 WHERE l.feed_id = :feed_id AND l.value_date = :value_date AND v.symbol = :symbol AND v.live AND NOT l.deliverable
   AND l.fixing_date <= :trade_day AND party.{{column}} = :value
 """
+# Whether the vendor's figure had the trade `v` at that instant. What replaces a trade of ours has its time of execution
+# (A21), and is told by that trade: it was not there yet.
+DONE_BEFORE = """v.executed_at < {at} AND NOT EXISTS (
+    SELECT FROM stp.trade o WHERE (o.feed_id, o.trade_id) = (v.feed_id, v.original_trade_id)
+)"""
 # Trades that were done before an opening and came to us after it, as they came: the vendor's figure had them already.
 # Those of earlier trade dates are late ones, which have an index of their own.
 COUNTED_BEFORE = """
@@ -63,7 +68,7 @@ CROSS JOIN LATERAL (
     SELECT v.organisation, v.legal_entity, CASE WHEN v.our_side <> 'counterparty' THEN v.trader END AS trader, 1 AS sign
     UNION ALL SELECT v.counterparty, v.counterparty_entity, NULL, -1 WHERE v.internal
 ) AS party
-WHERE v.landed_at > :landed_by AND v.executed_at < :vendor_at AND v.live AND l.value_date > :trade_day
+WHERE v.landed_at > :landed_by AND {done_before} AND v.live AND l.value_date > :trade_day
   AND party.{column} = :value
 GROUP BY 1, 2
 """
@@ -215,7 +220,9 @@ class ReconciliationRepository:
         self, feed_id: int, level: str, value: str, trade_day: date, opened: OpenedAt
     ) -> dict[Key, Position]:  # fmt: skip
         """Return what trades add to positions of a level that landed after an opening and were done before it."""
-        statement = text(COUNTED_BEFORE.format(column=LEVELS[level], late=LATE))
+        statement = text(
+            COUNTED_BEFORE.format(column=LEVELS[level], late=LATE, done_before=DONE_BEFORE.format(at=":vendor_at"))
+        )
         day = day_of_trading(opened.landed_by)
         asked = {
             "feed_id": feed_id, "value": value, "trade_day": trade_day, "day": day, "latest": day + LATEST_TRADE_DATE,
