@@ -108,18 +108,21 @@ class BatchBooker:
         said = [(m.trade_id, m.content_hash) for m in messages if m.trade_id and isinstance(m.says, TradeText)]
         known = work.book.known(self._feed.feed_id, {trade_id for trade_id, _ in said})
         likely = [trade_id for trade_id, content in said if trade_id in known and content not in known[trade_id].hashes]
-        return self.decider(work, known, list(dict.fromkeys(likely))).decide(messages)
+        decider, earlier = self.decider(work, known)
+        earlier.expect(list(dict.fromkeys(likely)))
+        return decider.decide(messages)
 
-    def decider(self, work: UnitOfWork, known: Mapping[str, Known], likely: Sequence[str]) -> Decider:
-        """Return what decides about messages of trades of which the book knows this much.
+    def decider(self, work: UnitOfWork, known: Mapping[str, Known]) -> tuple[Decider, Earlier]:
+        """Return what decides about messages of trades of which the book knows this much, and what it looks up.
 
-        `likely` are the trades whose earlier versions will be looked at, in that order.
+        Tell the latter for each batch whose earlier versions to expect.
         """
-        earlier = Earlier(work, self._feed.feed_id, self._feed.reading, known, likely)
-        return Decider(
+        earlier = Earlier(work, self._feed.feed_id, self._feed.reading, known)
+        decider = Decider(
             self._feed.feed_id, self._feed.reading, self._clock.now(), known=known, load=earlier.load,
             said_before=earlier.said_before,
         )  # fmt: skip
+        return decider, earlier
 
     def _store(self, work: UnitOfWork, decisions: Decisions) -> None:
         feed_id, now = self._feed.feed_id, self._clock.now()

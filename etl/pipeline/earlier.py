@@ -17,16 +17,18 @@ ANSWERS_KEPT = 8  # of which the content of every message is remembered: resends
 
 
 class Earlier:
-    """Earlier versions of the trades of a batch. `likely` are the trades that will be asked for, in that order."""
+    """Earlier versions of trades that the book knows; `known` may grow from batch to batch."""
 
-    def __init__(
-        self, work: UnitOfWork, feed_id: int, reading: Reading, known: Mapping[str, Known], likely: Sequence[str]
-    ) -> None:
+    def __init__(self, work: UnitOfWork, feed_id: int, reading: Reading, known: Mapping[str, Known]) -> None:
         self._work, self._feed_id, self._reading, self._known = work, feed_id, reading, known
-        self._likely, self._place = likely, {trade_id: place for place, trade_id in enumerate(likely)}
+        self.expect(())
         self._trades: dict[tuple[str, int], Trade] = {}
         self._behind: dict[str, Mapping[int, int]] = {}
         self._contents: OrderedDict[int, Mapping[int, bytes]] = OrderedDict()
+
+    def expect(self, likely: Sequence[str]) -> None:
+        """Fetch these trades together as soon as one is asked for; they will be, in that order."""
+        self._likely, self._place = likely, {trade_id: place for place, trade_id in enumerate(likely)}
 
     def load(self, trade_id: str, version: int) -> Trade:
         """Return a version of a trade from the book."""

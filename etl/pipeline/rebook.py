@@ -107,10 +107,12 @@ class Rebooker:
         total = Rebooked()
         known: dict[str, Known] = {}
         with self._open_work() as work:
-            decider = self._booker.decider(work, known, likely=())
+            decider, earlier = self._booker.decider(work, known)
             for batch in _batches(message_ids):
                 agains = self._read(work, batch)
-                known.update(work.book.known(self._feed.feed_id, _trade_ids(agains)))
+                ids = _trade_ids(agains)
+                known.update(work.book.known(self._feed.feed_id, ids))
+                earlier.expect(ids)
                 total.add(self._decide(work, decider, agains))
                 self._on_progress(len(batch))
         return total
@@ -132,7 +134,8 @@ class Rebooker:
         try:
             with work.savepoint():
                 ids = _trade_ids(agains)
-                decider = self._booker.decider(work, work.book.known(self._feed.feed_id, ids), ids)
+                decider, earlier = self._booker.decider(work, work.book.known(self._feed.feed_id, ids))
+                earlier.expect(ids)
                 done = self._decide(work, decider, agains)
                 self._store(work, decider, agains, done, deed)
                 return done

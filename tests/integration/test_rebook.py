@@ -4,6 +4,7 @@ from datetime import date
 from decimal import Decimal
 
 import pytest
+from sqlalchemy import event
 
 from etl.domain.fields import Reading
 from etl.domain.payload import Number
@@ -60,6 +61,20 @@ def test_what_is_still_rejected_gets_the_faults_of_today(desk):
     )  # fmt: skip
     assert done.counts == {"excepted": 1}
     assert value(desk.database, "SELECT state FROM stp.exception_item") == "open"
+
+
+def test_a_dry_run_over_many_trades_takes_few_statements_and_says_what_the_real_one_does(desk):
+    pages = [[a_raw_message(tradeId=f"T{page}-{number}", remark="x") for number in range(10)] for page in range(25)]
+    ids = [number for page in pages for number in desk.land(*page)]
+    statements: list[str] = []
+    event.listen(desk.database.engine, "before_cursor_execute", lambda *said: statements.append(said[2]))
+
+    told = desk.preview(ids, Reading(aliases={"note": ("remark",)}))
+
+    assert len(statements) < 80, "two batches of up to 20 answers"
+    done = desk.rebook(ids, Reading(aliases={"note": ("remark",)}))
+    assert told.counts == done.counts == {"corrected": 250}
+    assert told.changes == done.changes
 
 
 def test_a_booked_trade_that_reads_differently_becomes_a_newer_version(desk):
