@@ -86,10 +86,7 @@ class FeedRuntime:
     def heal(self) -> Mapping[str, int]:
         """Open the sweeps that are due, and take gaps and sweeps as far as it goes without waiting."""
         with self.fenced():
-            opened = Counter(self.sweeper.step())
-            with self._app.open_work() as work:  # mostly there is nothing, and this is asked every second
-                self.healer.wants_proof = work.measures.anything_to_heal(self.feed_id)
-            return opened + Counter(self.healer.step()) if self.healer.wants_proof else opened
+            return Counter(self.sweeper.step()) + Counter(self.healer.step())
 
     def lead(self) -> bool:
         """Try to lead the feed; return whether we do. Raises OtherDatabaseError where this is not its database."""

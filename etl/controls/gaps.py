@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 import structlog
 
 from etl import metrics
 from etl.clock import Clock
+from etl.controls.asking import BUDGET_PAUSE, asked_before, budget_allows, next_days
 from etl.controls.resend import Ended, HealedFeed, Resender
 from etl.controls.sweep import judged
 from etl.domain.gaps import MARGIN, GapCause, GapState, ResendState
@@ -21,7 +22,6 @@ from etl.store.unit_of_work import OpenWork, UnitOfWork
 
 TRIES = 3
 MOST_AT_ONCE = 100  # steps in a row, so that a stop is heard
-BUDGET_PAUSE = timedelta(hours=1)
 AGAIN_AFTER_S = 5.0  # a request whose answer nobody saw; doubled each time
 AGAIN_AT_LATEST_S = 600.0
 
@@ -58,11 +58,13 @@ class Healer:
         """Follow the resend under way, or ask for the next days of the gap that may be asked for now."""
         now = self._clock.now()
         with self._open_work() as work:
+            self.wants_proof = work.measures.anything_to_heal(self._feed.feed_id)
+            if not self.wants_proof:  # mostly, and this is asked every second
+                return {}
             resend = work.gaps.in_flight(self._feed.feed_id)
             gaps = work.gaps.unfinished(self._feed.feed_id)
             empty_at = work.polls.last_empty_at(self._feed.feed_id)
             ghost = self._ghost_about(work)
-        self.wants_proof = resend is not None or bool(gaps)
         if resend is not None:
             return self._follow(resend) if self._clock.monotonic() >= self._not_again_before else {}
         lossy = any(gap.cause not in SWEEPS for gap in gaps)
@@ -75,7 +77,7 @@ class Healer:
             polled_well = empty_at is not None and empty_at > gap.doubted_at
             if ghost or now < gap.not_before or not (polled_well or gap.cause == GapCause.OPERATOR):
                 self._say_waiting(gap)
-            elif self._reaches_back(gap) and self._may_ask(gap):
+            elif self._reaches_back(gap) and budget_allows(self._open_work, self._feed, gap, now):
                 return {"asked": self._ask(gap, gap.left)}
         return {}
 
@@ -83,7 +85,9 @@ class Healer:
         if resend.state in (ResendState.SENDING, ResendState.AMBIGUOUS):  # sending: by a process that ended before
             with self._open_work() as work:
                 gap = self._gap_of(work, resend)
-            if gap is not None and not self._may_ask(gap, meanwhile=GapState.RESENDING):
+            if gap is not None and not budget_allows(
+                self._open_work, self._feed, gap, self._clock.now(), meanwhile=GapState.RESENDING
+            ):
                 self._not_again_before = self._clock.monotonic() + BUDGET_PAUSE.total_seconds()
                 return {}
             self._judge(resend, self._resender.send_again(resend))
@@ -150,7 +154,7 @@ class Healer:
             work.gaps.change(
                 gap.id, state=GapState.WAITING, not_before=now + timedelta(seconds=pause_s), why=ended.detail
             )
-        elif counts.held == 0 and not _asked_before(earlier, now, self._feed.ghost_s):
+        elif counts.held == 0 and not asked_before(earlier, now, self._feed.ghost_s):
             why = "we hold no trade of these days, so they are asked for twice"
             pause = timedelta(seconds=self._feed.ghost_s)
             work.gaps.change(gap.id, state=GapState.WAITING, not_before=now + pause, why=why)
@@ -164,7 +168,7 @@ class Healer:
             work.gaps.lock(self._feed.feed_id)
             if self._ghost_about(work) or not work.gaps.hold(gap):
                 return 0
-            window = self._next_days(work, left)
+            window = next_days(work, self._feed, left)
             work.gaps.change(gap.id, state=GapState.RESENDING, why=None)
             by, reason = work.gaps.asked_by(gap)
             resend = work.gaps.request(gap, window, at=self._clock.now(), by=by, reason=reason)
@@ -193,7 +197,7 @@ class Healer:
                 )
             elif held:
                 self._escalate(work, gap, f"resend {resend.id}: 404 although we hold {held} trades of these days")
-            elif _asked_before(asked[:-1], now, self._feed.ghost_s):
+            elif asked_before(asked[:-1], now, self._feed.ghost_s):
                 work.gaps.change_resend(resend.id, state=ResendState.COMPLETE, detail="404 twice, and we hold none")
                 work.gaps.change(gap.id, healed_before=resend.window.end, state=GapState.OPEN, why=None)
             else:
@@ -222,39 +226,6 @@ class Healer:
             if work.gaps.hold(gap):
                 work.gaps.change(gap.id, from_date=oldest - MARGIN, healed_before=None)
                 work.commit()
-        return False
-
-    def _next_days(self, work: UnitOfWork, left: Window) -> Window:
-        """Return the days to ask for next: few at once, but all days in a row of which we hold nothing together."""
-        pieces = list(left.pieces(self._feed.days_at_once))
-        chosen = pieces[0]
-        if work.gaps.held_in(self._feed.feed_id, chosen):
-            return chosen
-        for piece in pieces[1:]:
-            if work.gaps.held_in(self._feed.feed_id, piece):
-                break
-            chosen = chosen.with_(piece)
-        return chosen
-
-    def _may_ask(self, gap: Gap, meanwhile: GapState = GapState.WAITING) -> bool:
-        """Return whether today's budget allows one more request; else say so and try again in an hour.
-
-        A sweep of the history leaves half of it to what is known to be in doubt.
-        """
-        now, budget = self._clock.now(), self._feed.budget_per_day
-        if gap.cause == GapCause.HISTORY_SWEEP:
-            budget = max(1, budget // 2)
-        with self._open_work() as work:
-            spent = work.gaps.requests_since(self._feed.feed_id, now - timedelta(days=1))
-            if spent < budget:
-                return True
-            if not work.gaps.hold(gap):
-                return False
-            why = f"the budget of {budget} resends a day is used up; tried again every hour"
-            work.gaps.change(gap.id, not_before=now + BUDGET_PAUSE, state=meanwhile, why=why)
-            work.commit()
-        say = log.info if gap.cause == GapCause.HISTORY_SWEEP else log.error
-        say("gap.budget_used_up", feed=self._feed.name, gap_id=gap.id, spent=spent)
         return False
 
     def _heal(self, gap: Gap) -> int:
@@ -289,12 +260,3 @@ class Healer:
     def _gap_of(self, work: UnitOfWork, resend: Resend) -> Gap | None:
         """Return the gap of a resend; None when a person closed it meanwhile."""
         return next((gap for gap in work.gaps.unfinished(self._feed.feed_id) if gap.id == resend.gap_id), None)
-
-
-def _asked_before(earlier: list[Resend], now: datetime, ghost_s: float) -> bool:
-    """Return whether the same days were asked for before, so long ago that no ghost is left of that time (A22).
-
-    Only what ended well counts, and a 404 (never accepted); a resend whose answers were lost says nothing.
-    """
-    well = [each for each in earlier if each.state == ResendState.COMPLETE or each.accepted_at is None]
-    return any((now - each.requested_at).total_seconds() >= ghost_s for each in well)

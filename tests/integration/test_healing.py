@@ -3,6 +3,7 @@
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
+from sqlalchemy import event
 
 from etl.controls.manual import ManualRequest, open_by_hand
 from etl.domain.gaps import GapState, ResendState
@@ -334,6 +335,17 @@ def test_a_doubt_before_the_resend_widens_the_gap_and_starts_the_ghost_anew(heal
 
     assert waits == []
     assert len(healing.gaps()) == 1
+
+
+def test_where_nothing_is_to_heal_a_look_takes_one_statement_and_wants_no_proof(healing):
+    healing.turn_until(lambda: healing.gaps("state") == [("healed",)])
+    wanted = healing.healer.wants_proof
+    statements: list[str] = []
+    event.listen(healing.database.engine, "before_cursor_execute", lambda *said: statements.append(said[2]))
+
+    assert not healing.healer.step()
+    assert len(statements) == 1
+    assert (wanted, healing.healer.wants_proof) == (False, False)
 
 
 def test_a_doubt_between_reading_the_gap_and_asking_is_not_overlooked(healing):
