@@ -1,6 +1,6 @@
 """Business days, ages and weights."""
 
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, datetime, time, timedelta
 from decimal import Decimal
 from zoneinfo import ZoneInfo
 
@@ -13,7 +13,6 @@ from etl.domain.calendar import trade_day
 from etl.domain.reconciliation import BreakKind
 
 CUT, ZONE = time(17), ZoneInfo("America/New_York")
-days = st.dates(date(2020, 1, 1), date(2040, 1, 1))
 
 
 @given(st.integers(0, 20 * 365 * 24 * 3600))
