@@ -178,10 +178,16 @@ def difference(key: Key, ours: Position, theirs: Position, rules: Rules) -> Diff
 
 
 def averaged(ours: Position, theirs: Position, rules: Rules, term: str) -> Decimal | None:
-    """Return the term amount where it means open base times the vendor's average rate; None without such a rate."""
+    """Return the term amount where it means open base times the vendor's average rate; None without such a rate.
+
+    A product halfway between two units is either of them: how the vendor rounds is not said (A14).
+    """
     if theirs.rate is None:
         return Decimal(0) if not ours.base else None
-    return rules.rounded(EXACT.multiply(ours.base, theirs.rate).copy_negate(), term)
+    product = EXACT.multiply(ours.base, theirs.rate).copy_negate()
+    nearest = rules.rounded(product, term)
+    said = nearest if theirs.term is None else rules.rounded(theirs.term, term)
+    return said if abs(EXACT.subtract(said, product)) == abs(EXACT.subtract(nearest, product)) else nearest
 
 
 def term_readings(ours: Mapping[Key, Position], theirs: Mapping[Key, Position], rules: Rules) -> dict[str, int]:

@@ -138,3 +138,10 @@ def test_the_readings_of_the_term_amount_are_counted():
     }
 
     assert term_readings(ours, theirs, RULES) == {"flows": 1, "average": 1, "both": 0, "neither": 1}
+
+
+@pytest.mark.parametrize(("theirs", "is_break"), [("-0.12", False), ("-0.13", False), ("-0.11", True), ("-0.14", True)])
+def test_an_average_halfway_between_two_units_is_either_of_them(theirs, is_break):
+    held, said = Position(Decimal("0.10")), Position(Decimal("0.10"), Decimal(theirs), Decimal("1.25"))
+
+    assert difference(Key("EUR/USD", DAYS[0]), held, said, Rules(compare_term="average")).is_break is is_break
