@@ -12,7 +12,7 @@ import msgspec
 
 from etl.controls.questions import Asked, Asker, Drain, Proof, Unanswered, body_of
 from etl.domain.money import EXACT
-from etl.domain.position_answer import PositionAnswer, Unreadable, joined, positions_in
+from etl.domain.position_answer import PositionAnswer, Unreadable, joined, positions_in, with_term
 from etl.domain.reconciliation import FLAT, Difference, Key, Position, Rules, difference
 from etl.store.repositories.reconciling import HeldPosition, OpenedAt
 from etl.vendor.feed import VendorQuestions, VendorReply
@@ -151,7 +151,7 @@ class Looker:
         whole = joined(answers)
         if isinstance(whole, Unreadable):
             return Unanswered(f"the answer cannot be read: {whole.why}")
-        return whole, vendor_date
+        return with_term(whole, scope.rules.compare_term), vendor_date
 
     def _call(self, scope: Scope, page: int) -> VendorReply:
         if page == 1:

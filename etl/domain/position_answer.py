@@ -111,6 +111,23 @@ def joined(answers: Sequence[PositionAnswer]) -> PositionAnswer | Unreadable:
     return PositionAnswer(rows, tuple(faults), answers[0].shape, sign, left_out)
 
 
+def with_term(answer: PositionAnswer, compare_term: str) -> PositionAnswer:
+    """Return the answer with a fault for each open position whose term amount is to be compared and cannot be.
+
+    What is wanted and not said is no agreement (law 10). A flat position may lack both: it has no side to sign by.
+    """
+    if compare_term == "off":
+        return answer
+    faults = list[RowFault]()
+    for key, found in answer.rows.items():
+        wanting = "netOpenterm" if found.term is None else "rate" if found.rate is None else None
+        if found.base and (wanting == "netOpenterm" or (wanting == "rate" and compare_term == "average")):
+            faults.append(RowFault(key, f"{wanting} is no number, and compare_term = {compare_term} needs it"))
+    left = {fault.key for fault in faults}
+    rows = {key: found for key, found in answer.rows.items() if key not in left}
+    return msgspec.structs.replace(answer, rows=rows, faults=(*answer.faults, *faults))
+
+
 def _rows_of(document: Any) -> tuple[list[Any], str, int, int] | Unreadable:
     if isinstance(document, list):
         return document, "array", 1, 1

@@ -221,6 +221,21 @@ def test_law_10_no_opening_is_taken_from_an_answer_with_a_faulty_row(fresh, faul
     assert fresh.breaks("kind, state") == [("query_failed", "cleared")]
 
 
+def test_law_10_a_term_amount_that_is_to_be_compared_and_is_not_said_is_no_agreement(make_world):
+    world = make_world(rules='compare_term = "flows"')
+    (day,) = with_far_trades(world, 1)
+    world.open()
+    told(world, day, wire={"netOpenterm": "NaN"})
+
+    assert world.results() == {"unconfirmed"}
+    assert world.breaks("kind, comment") == [
+        (
+            "query_failed",
+            f"1 rows cannot be relied on: EUR/USD {day} netOpenterm is no number, and compare_term = flows needs it",
+        )
+    ]
+
+
 def test_value_dates_that_have_come_are_left_out_of_a_run_and_counted(world):
     told(world, "2030-07-02", base="5")
     told(world, "2029-12-31", base="5")

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from etl.domain.position_answer import PositionAnswer, Unreadable, joined, positions_in
+from etl.domain.position_answer import PositionAnswer, Unreadable, joined, positions_in, with_term
 from etl.domain.reconciliation import Key, Position
 
 TODAY = date(2030, 7, 2)
@@ -101,6 +101,27 @@ def test_a_plain_nan_in_the_json_is_a_fault_of_its_row():
 
     assert isinstance(answer, PositionAnswer)
     assert [each.key for each in answer.faults] == [KEY]
+
+
+@pytest.mark.parametrize(
+    ("changes", "at_fault"),
+    [
+        ({"netOpenterm": ...}, {"flows": "netOpenterm", "average": "netOpenterm"}),
+        ({"netOpenterm": "NaN"}, {"flows": "netOpenterm", "average": "netOpenterm"}),
+        ({"rate": None}, {"average": "rate"}),
+        ({"netOpenBase": 0, "netOpenterm": ..., "rate": ...}, {}),
+        ({}, {}),
+    ],
+)
+@pytest.mark.parametrize("reading", ["off", "flows", "average"])
+def test_a_term_amount_that_is_to_be_compared_and_is_no_number_is_a_fault(changes, at_fault, reading):
+    answer = with_term(read([row(**changes), row(valueDate="2030-07-09")]), reading)
+
+    assert [(each.key, each.why.split()[0]) for each in answer.faults] == (
+        [(KEY, at_fault[reading])] if reading in at_fault else []
+    )
+    assert (KEY in answer.rows) is (reading not in at_fault)
+    assert Key("EUR/USD", date(2030, 7, 9)) in answer.rows
 
 
 def test_two_rows_for_one_key_are_a_fault_and_neither_is_taken():
