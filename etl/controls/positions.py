@@ -88,9 +88,12 @@ class PositionControl(Control):
             return "timing", "the business day turned during the run; nothing was concluded"
         if near_cut(self._feed, self._clock):
             return "timing", f"within {self._feed.near_cut} of the end of the business day; nothing was concluded"
-        if run.opening and (seen.left or seen.last.answer.faults):
-            words = f"trades landed on {len(seen.left)} keys at each look, or rows are faulty"
+        faults = seen.last.answer.faults
+        if run.opening and faults:
+            words = f"rows that cannot be relied on: {len(faults)}, the first: {_said(faults[0])}"
             return "unconfirmed", f"nothing was opened: {words}"
+        if run.opening and seen.left:
+            return "unconfirmed", f"nothing was opened: trades landed on {len(seen.left)} keys at each look"
         if run.opening:
             return "opened", "the vendor's figures are taken as they are; later runs compare what changed since"
         if run.opening_id is None:

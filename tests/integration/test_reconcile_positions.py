@@ -376,7 +376,10 @@ def test_near_the_end_of_the_business_day_nothing_is_opened(fresh):
 def test_a_row_that_names_no_position_opens_nothing(fresh):
     fresh.control.position_error("NONSENSE", fresh.a_key()[1], base="5")
 
-    assert fresh.results(opening=True) == {"unconfirmed"}
+    outcomes = fresh.positions(opening=True)
+
+    assert {each.result for each in outcomes} == {"unconfirmed"}
+    assert "nothing was opened: rows that cannot be relied on: 1, the first: row" in outcomes[0].detail
     assert value(fresh.database, "SELECT count(*) FROM stp.opening") == 0
 
 
