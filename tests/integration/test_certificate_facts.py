@@ -336,8 +336,8 @@ def test_it_lists_the_openings_that_comparisons_start_from(compared):
     with compared.desk.open_work() as work:
         keys = [Key("EUR/USD", DAY), Key("EUR/USD", DAY + timedelta(days=1))]
         opening = work.reconciling.open_positions(
-            compared.feed_id, 1, level="ORG", value="pfOrg", at=CLOSE - 20 * HOUR, vendor_date=None, by="olga", reason="go-live",
-            figures=dict.fromkeys(keys, (FLAT, FLAT)),
+            compared.feed_id, 1, level="ORG", value="pfOrg", at=CLOSE - 20 * HOUR, vendor_date=None, by="olga",
+            reason="go-live", figures=dict.fromkeys(keys, (FLAT, FLAT)),
         )  # fmt: skip
         work.commit()
     compared.run("positions", "agreed", CLOSE + HOUR, basis={"opening": opening}, level="ORG", value="pfOrg")
