@@ -147,6 +147,9 @@ def main() -> None:
     options.add_argument("--start", action="store_true")
     asked.add_to(options)
     given = options.parse_args()
+    if given.simulate_scale:
+        sys.stdout.write("\n".join(asked.simulate_scale(write=given.write)) + "\n")
+        return
     folder = Path(tempfile.mkdtemp(prefix="stp-bench-"))
     folder.chmod(0o755)
     lines = [

@@ -11,14 +11,15 @@ from pathlib import Path
 import structlog
 
 from etl.store.embedded import EmbeddedPostgres
-from tests.benchmarks import daemon, plot, publish, scale
-from tests.benchmarks.report import Figure, keep, kept, machine, table, write_into
+from tests.benchmarks import daemon, plot, publish, scale, simulated_day
+from tests.benchmarks.report import Figure, keep, kept, machine, replaced, table, write_into
 
 SERVER = "-c shared_buffers=1GB -c max_wal_size=4GB -c max_connections=100"
 MEASURES = ("idle", "latency", "full", "backlog", "feeds", "controls", "publish")
 PAGE = 1000
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = (ROOT / "README.md", ROOT / "deploy" / "SCALING.md")
+SCALING, RESULTS = ROOT / "deploy" / "SCALING.md", ROOT / "deploy" / "scaling.json"
+PAGES = (ROOT / "README.md", SCALING)
 
 
 def add_to(options: argparse.ArgumentParser) -> None:
@@ -32,6 +33,7 @@ def add_to(options: argparse.ArgumentParser) -> None:
     add("--feeds", const=100_000, metavar="TRADES", help="1, 2 and 4 feeds, in one process and in several")
     add("--controls", const=5_000_000, metavar="TRADES", help="positions run and certificate in a large book")
     add("--publish", const=1_000_000, metavar="TRADES", help="publish and verify against a plain COPY")
+    group.add_argument("--simulate-scale", action="store_true", help="days that no machine here can run, simulated")
     group.add_argument("--keep", type=Path, metavar="FILE.json", help="keep the figures there, for the plot")
     group.add_argument("--plot", type=Path, metavar="FILE.png", help="draw what is kept")
     group.add_argument("--write", action="store_true", help="put what is kept into README.md and deploy/SCALING.md")
@@ -40,6 +42,14 @@ def add_to(options: argparse.ArgumentParser) -> None:
 def any_of(given: argparse.Namespace) -> bool:
     """Return whether any of the flags is there."""
     return given.plot is not None or given.write or any(getattr(given, name) for name in MEASURES)
+
+
+def simulate_scale(*, write: bool) -> list[str]:
+    """Simulate days with the measured costs; return the table, written into its page where that is asked for."""
+    lines = simulated_day.lines(simulated_day.measured_costs(RESULTS))
+    if write:
+        SCALING.write_text(replaced(SCALING.read_text(), simulated_day.MARK, lines))
+    return lines
 
 
 def measured(
