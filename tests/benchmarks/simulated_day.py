@@ -149,7 +149,7 @@ def _percentile(delays: Mapping[float, int], part: float) -> float:
 
 
 def cores_needed(came: list[array[int]], costs: Costs) -> int | None:
-    """Return the fewest cores with a p99 of the poll interval and a second; None where not even 64 do: then pages are the limit."""
+    """Return the fewest cores with a p99 of the poll interval and a second; None where pages are the limit."""
     aim_s, most = costs.poll_s + AIM_BEYOND_POLL_S, MOST_CORES
     if simulated(came, most, costs).p99_s > aim_s:
         return None

@@ -1,4 +1,4 @@
-"""The simulated days of deploy/SCALING.md: nothing is lost or made in them; more cores, fewer trades: no longer waits."""
+"""The simulated days of deploy/SCALING.md: nothing is lost or made in them; more cores or fewer trades wait no longer."""
 
 from array import array
 
