@@ -1,4 +1,4 @@
-"""The simulated days of deploy/SCALING.md: nothing is lost or made in them; more cores or fewer trades wait no longer."""
+"""Simulated days: nothing is lost or made in them, and more cores or fewer trades never make anyone wait longer."""
 
 from array import array
 
