@@ -94,7 +94,7 @@ STATUS = End(open=("status",), perhaps=("position",))
 ERRORS = (
     Error("a trade never handed out, of an order that we know", lost_of_known_order,
           End(healed=True, perhaps=("position",)), on="lost"),
-    Error("a trade handed out twice with other content", other_content, End(open=("conflict",)), on="lost"),
+    Error("a trade handed out twice with other content", other_content, End(open=("conflict",)), on="ended"),
     Error("a trade never handed out, which nothing names", lost_of_own_order,
           End(healed=True, cleared=("position",)), on="unnamed"),
     Error("a trade never handed out, also when its day is asked for again", never_handed_out,
