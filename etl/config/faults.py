@@ -17,7 +17,7 @@ Path = tuple[str, ...]
 
 SECRET_KEYS = frozenset({"url", "password", "secret"})  # each may be given as a file: KEY_file
 UNITS = {"_s": "seconds", "_mib": "MiB", "_days": "days", "_size": "", "_units": "minor units", "_digits": "digits"}
-LONGEST_SHOWN = 80  # characters
+LONGEST_SHOWN = 200  # a path is worth all of it
 KINDS = {
     "string_type": "must be text in quotes",
     "int_type": "must be a whole number",
