@@ -106,6 +106,7 @@ class Database:
             connect_args={
                 "connect_timeout": connect_timeout_s,
                 "application_name": "stp-etl",
+                "client_encoding": "utf8",
                 "options": f"-c statement_timeout={statement_timeout_s * 1000} -c timezone=UTC",
                 "keepalives_idle": 10,
                 "keepalives_interval": 5,
@@ -147,14 +148,22 @@ class Database:
             yield connection
 
     def check_durable(self) -> None:
-        """Raise OperatorError when the server is too old or may forget what it has committed (law 4)."""
+        """Raise OperatorError when the server is too old, may forget what it committed, or cannot hold every letter.
+
+        That is law 4; and a database of another encoding than UTF8 refuses or twists names that the vendor sends.
+        """
         with self.connect() as connection:
-            version, fsync, commits = connection.execute(
+            version, fsync, commits, encoding = connection.execute(
                 text(
                     "SELECT current_setting('server_version_num')::int, current_setting('fsync'),"
-                    " current_setting('synchronous_commit')"
+                    " current_setting('synchronous_commit'), current_setting('server_encoding')"
                 )
             ).one()
+        if encoding != "UTF8":
+            raise OperatorError(
+                f"the database is encoded in {encoding}, and holds not every letter that the vendor may send; make it "
+                "anew: CREATE DATABASE name ENCODING 'UTF8' TEMPLATE template0"
+            )
         if version < OLDEST_POSTGRES:
             raise OperatorError(f"Postgres {version // 10_000} is too old; 14 or newer is needed, 15 to 18 are tested")
         if fsync == "off" or commits == "off":

@@ -224,6 +224,21 @@ def test_law_4_a_server_that_may_forget_on_a_crash_is_refused():
         database.close()
 
 
+@pytest.mark.parametrize("encoding", ["SQL_ASCII", "LATIN1"])
+def test_a_database_that_cannot_hold_every_letter_is_refused(database, database_url, encoding):
+    name = f"{make_url(database_url).database}_{encoding.lower()}"
+    with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.exec_driver_sql(f"CREATE DATABASE {name} ENCODING '{encoding}' LOCALE 'C' TEMPLATE template0")
+    narrow = Database(make_url(database_url).set(database=name).render_as_string(hide_password=False))
+
+    with pytest.raises(OperatorError, match=f"encoded in {encoding}.*CREATE DATABASE name ENCODING 'UTF8'"):
+        narrow.check_durable()
+
+    narrow.close()
+    with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.exec_driver_sql(f"DROP DATABASE {name}")
+
+
 def test_law_4_commits_that_do_not_wait_for_the_disk_are_refused(database, database_url):
     name = make_url(database_url).database
     change(database, f'ALTER DATABASE "{name}" SET synchronous_commit = off')
