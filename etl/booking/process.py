@@ -63,9 +63,14 @@ class BookingProcess:
             self._turn.release()
 
     def close(self) -> None:
-        """Let it end after the batch in hand; kill it where that takes too long."""
-        with self._turn:
-            self._end()
+        """Let it end after the batch in hand; kill it where that takes too long: whoever waits for it books here."""
+        if self._turn.acquire(timeout=ENDING_S):
+            try:
+                self._end()
+            finally:
+                self._turn.release()
+        elif (child := self._child) is not None:
+            child.kill()
 
     def _book(self, feed: BookedFeed) -> Booked | None:
         if not self.is_ready():

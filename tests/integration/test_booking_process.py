@@ -23,7 +23,7 @@ from etl.booking.process import IDLE_S, START_AGAIN_S, Answer, BookingProcess
 from etl.clock import SystemClock
 from etl.config import load
 from etl.domain.fields import CANONICAL_NAMES
-from etl.errors import BookingHeldError, DatabaseAwayError
+from etl.errors import BookingHeldError, DatabaseAwayError, NotBookedError
 from etl.pipeline import book
 from etl.pipeline.batch import Booked, BookedFeed
 from etl.pipeline.book import BACKLOG, Booker
@@ -161,6 +161,23 @@ def test_while_another_feeds_batch_takes_long_a_feed_books_in_its_own_thread(dat
         other.rollback()
         assert waits.result(60) is not None
     assert apart.batches == 1
+
+
+def test_a_batch_that_does_not_end_holds_up_no_stop_and_is_left_to_the_daemon(database, monkeypatch):
+    booking = Booking(database)
+    booking.land(a_raw_message())
+    apart = Watched(database)
+    apart.is_ready()
+    monkeypatch.setattr(process, "ENDING_S", 0.3)
+    with database.connect() as other, ThreadPoolExecutor() as threads:
+        other.execute(text("SELECT FROM stp.booker WHERE feed_id = :id FOR UPDATE"), {"id": booking.feed.feed_id})
+        waits = threads.submit(apart.book, booking.booked_feed)
+        until(lambda: apart.batches, what="the batch", within_s=60)
+
+        apart.close()
+
+        with pytest.raises(NotBookedError, match="ended"):
+            waits.result(60)
 
 
 def test_a_few_answers_start_no_process(database):
