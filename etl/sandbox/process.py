@@ -17,6 +17,7 @@ from urllib.request import ProxyHandler, Request, build_opener
 from etl.sandbox.options import USERS_VARIABLE, Options, User
 
 START_S = 60.0
+TRADES_A_SECOND = 5_000  # that a slow machine makes for the backlog of the start, beside
 STOP_S = 5.0
 CONTROL_S = 60.0
 
@@ -243,12 +244,13 @@ class SandboxProcess:
         return output
 
     def _first_line(self) -> bytes:
-        deadline, line = time.monotonic() + START_S, b""
+        longest_s = START_S + self.options.trades * len(self.options.users) / TRADES_A_SECOND
+        deadline, line = time.monotonic() + longest_s, b""
         with selectors.DefaultSelector() as selector:
             selector.register(self._output(), selectors.EVENT_READ)
             while not line.endswith(b"\n"):
                 if not selector.select(deadline - time.monotonic()):
-                    raise SandboxStartError(f"the sandbox was not ready within {START_S:.0f} s")
+                    raise SandboxStartError(f"the sandbox was not ready within {longest_s:.0f} s")
                 part = os.read(self._output().fileno(), 4096)
                 if not part:
                     raise SandboxStartError("the sandbox ended before it was ready; its reason is on stderr")

@@ -59,9 +59,11 @@ def measured(
     """Measure what is asked for; return a table, kept and drawn where that is asked for too."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     here = machine()
-    figures = list(_figures(given, server, new=new, drain=drain, resend=resend))
-    if given.keep is not None:
-        keep(given.keep, here, figures)
+    figures = []
+    for figure in _figures(given, server, new=new, drain=drain, resend=resend):
+        figures.append(figure)
+        if given.keep is not None:  # at once: what comes after it may fail
+            keep(given.keep, here, [figure])
     if given.plot is not None:
         plot.draw(given.keep, given.plot)
     for page in PAGES if given.write else ():
