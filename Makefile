@@ -31,10 +31,10 @@ demo: venv ## the whole product on this machine: embedded Postgres, the vendor's
 test: lint ## lint, then every test but the nightly ones; ARGS go to pytest
 	@$(PYTEST) $(SUITES) -n $(WORKERS) --dist worksteal -m "not nightly" $(ARGS)
 
-nightly: venv ## what is too slow for every change: nightly tests, the matrix, long simulations, kills and stops; five hours
+nightly: venv ## what is too slow for every change: nightly tests, the matrix, long simulations, kills and stops; six hours
 	@$(PYTEST) $(SUITES) -n $(WORKERS) --dist worksteal -m "nightly and not matrix" $(ARGS)
 	@$(MAKE) --no-print-directory simulate RUNS=2000 SEED=1000
-	@$(MAKE) --no-print-directory crash RUNS=200 SEED=1
+	@$(MAKE) --no-print-directory crash RUNS=1000 SEED=1
 	@$(MAKE) --no-print-directory drill RUNS=200 SEED=1
 	@$(MAKE) --no-print-directory matrix
 	@$(MAKE) --no-print-directory soak
