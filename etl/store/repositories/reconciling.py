@@ -56,20 +56,17 @@ DONE_BEFORE = """v.executed_at < {at} AND NOT EXISTS (
 )"""
 # Trades that were done before an opening and came to us after it, as they came: the vendor's figure had them already.
 # Those of earlier trade dates are late ones, which have an index of their own.
-COUNTED_BEFORE = """
+COUNTED_BEFORE = f"""
 SELECT v.symbol, l.value_date, sum(l.base_amount * party.sign), sum(l.term_amount * party.sign)
 FROM (
-    SELECT * FROM stp.trade_version WHERE feed_id = :feed_id AND trade_date < :day AND {late}
+    SELECT * FROM stp.trade_version WHERE feed_id = :feed_id AND trade_date < :day AND {LATE}
     UNION ALL
     SELECT * FROM stp.trade_version WHERE feed_id = :feed_id AND trade_date BETWEEN :day AND :latest AND version = 1
 ) AS v
 JOIN stp.trade_leg l USING (feed_id, trade_id, version)
-CROSS JOIN LATERAL (
-    SELECT v.organisation, v.legal_entity, CASE WHEN v.our_side <> 'counterparty' THEN v.trader END AS trader, 1 AS sign
-    UNION ALL SELECT v.counterparty, v.counterparty_entity, NULL, -1 WHERE v.internal
-) AS party
-WHERE v.landed_at > :landed_by AND {done_before} AND v.live AND l.value_date > :trade_day
-  AND party.{column} = :value
+CROSS JOIN {PARTY}
+WHERE v.landed_at > :landed_by AND {DONE_BEFORE.format(at=":vendor_at")} AND v.live AND l.value_date > :trade_day
+  AND party.{{column}} = :value
 GROUP BY 1, 2
 """
 # What lands after the poll that proved the queue empty is not in our figures of an opening.
@@ -220,9 +217,7 @@ class ReconciliationRepository:
         self, feed_id: int, level: str, value: str, trade_day: date, opened: OpenedAt
     ) -> dict[Key, Position]:  # fmt: skip
         """Return what trades add to positions of a level that landed after an opening and were done before it."""
-        statement = text(
-            COUNTED_BEFORE.format(column=LEVELS[level], late=LATE, done_before=DONE_BEFORE.format(at=":vendor_at"))
-        )
+        statement = text(COUNTED_BEFORE.format(column=LEVELS[level]))
         day = day_of_trading(opened.landed_by)
         asked = {
             "feed_id": feed_id, "value": value, "trade_day": trade_day, "day": day, "latest": day + LATEST_TRADE_DATE,
