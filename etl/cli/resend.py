@@ -12,7 +12,8 @@ from etl.cli.context import invocation
 from etl.cli.options import FOUND_SOMETHING, FeedOption, FromOption, ReasonOption, ToOption, ready_app, reason_given
 from etl.cli.output import remark, show_card
 from etl.controls.manual import LONGEST_DAYS, ManualRequest, open_by_hand
-from etl.domain.gaps import AHEAD, GapState
+from etl.domain.calendar import DATED_AHEAD
+from etl.domain.gaps import GapState
 from etl.domain.window import Window
 from etl.errors import EtlError, TransientError
 from etl.runtime import FeedRuntime
@@ -81,7 +82,7 @@ def asked_window(start: date | None, end: date | None, now: datetime) -> Window:
         raise typer.BadParameter("give the first and the last trade date: --from DAY --to DAY")
     if end < start:
         raise typer.BadParameter(f"--to {end} is before --from {start}")
-    latest = now.astimezone(UTC).date() + AHEAD
+    latest = now.astimezone(UTC).date() + DATED_AHEAD
     if end > latest:
         raise typer.BadParameter(f"--to {end} is in the future; the latest trade date there can be is {latest}")
     window = Window.of(start, end)

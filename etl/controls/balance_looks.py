@@ -29,7 +29,7 @@ from etl.domain.balance_answer import (
     balances_in,
     transfers_in,
 )
-from etl.domain.calendar import weekday_from
+from etl.domain.calendar import DATED_AHEAD, weekday_from
 from etl.domain.money import EXACT
 from etl.domain.position_answer import Unreadable
 from etl.store.repositories.balances import BROKER, StoredOpening
@@ -40,8 +40,6 @@ HISTORY = timedelta(days=31)
 """How far back transfers are asked for; further where one of them may still change, or nobody asked for long."""
 AHEAD = timedelta(days=1)
 """The vendor's clock may be ahead of ours."""
-LATEST_TRADE_DATE = timedelta(days=4)
-"""Friday-night crypto may carry Monday (design.md §4)."""
 
 log = structlog.get_logger()
 
@@ -195,7 +193,7 @@ class BalanceLooker:
         day = weekday_from(business_day(opening.as_of, self._feed.ends, self._feed.zone))
         counting = msgspec.structs.replace(scope.counting, day=day)
         return work.balances.counted_before(
-            counting, opening.as_of, opening.vendor_date or opening.as_of, day + LATEST_TRADE_DATE
+            counting, opening.as_of, opening.vendor_date or opening.as_of, day + DATED_AHEAD
         )
 
 

@@ -8,6 +8,8 @@ from zoneinfo import ZoneInfo
 NEW_YORK = ZoneInfo("America/New_York")
 TURNS_AT = timedelta(hours=17)
 DAYS_OF_A_WEEK = 7
+DATED_AHEAD = timedelta(days=4)
+"""How far ahead of its execution a trade date may be: Friday-night crypto may carry Monday (design.md §4)."""
 SATURDAY = 5  # as `date.weekday` counts
 
 

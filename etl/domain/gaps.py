@@ -7,10 +7,10 @@ from enum import StrEnum
 
 import msgspec
 
+from etl.domain.calendar import DATED_AHEAD
 from etl.domain.window import Window
 
 MARGIN = timedelta(days=1)
-AHEAD = timedelta(days=4)  # Friday-night crypto may carry Monday's date
 
 
 class GapState(StrEnum):
@@ -83,4 +83,4 @@ def window_of(doubt: Doubt) -> Window:
     days = [doubt.doubt_from, today - timedelta(days=doubt.lateness_days)]
     if doubt.oldest_landed is not None:
         days.append(doubt.oldest_landed)
-    return Window.of(min(days) - MARGIN, today + AHEAD)
+    return Window.of(min(days) - MARGIN, today + DATED_AHEAD)

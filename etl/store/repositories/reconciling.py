@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Mapping, Sequence
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -12,6 +12,7 @@ import msgspec
 from sqlalchemy import Connection, insert, select, text, update
 from sqlalchemy.dialects import postgresql
 
+from etl.domain.calendar import DATED_AHEAD
 from etl.domain.calendar import trade_day as day_of_trading
 from etl.domain.reconciliation import Key, Position
 from etl.store.repositories.book import PARTY
@@ -24,8 +25,6 @@ from etl.store.rows.reconciliation import (
 )
 from etl.store.rows.trade import LATE
 
-LATEST_TRADE_DATE = timedelta(days=4)
-"""Friday-night crypto may carry Monday (design.md §4)."""
 LEVELS = {"ORG": "organisation", "LE": "legal_entity", "USER": "trader"}
 POSITIONS = """
 SELECT symbol, value_date, sum(base_amount), sum(term_amount), sum(trade_count)::bigint, bool_or(NOT deliverable)
@@ -220,7 +219,7 @@ class ReconciliationRepository:
         statement = text(COUNTED_BEFORE.format(column=LEVELS[level]))
         day = day_of_trading(opened.landed_by)
         asked = {
-            "feed_id": feed_id, "value": value, "trade_day": trade_day, "day": day, "latest": day + LATEST_TRADE_DATE,
+            "feed_id": feed_id, "value": value, "trade_day": trade_day, "day": day, "latest": day + DATED_AHEAD,
             **msgspec.structs.asdict(opened),
         }  # fmt: skip
         rows = self._connection.execute(statement, asked)
