@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 from threading import Event
 from typing import Protocol
 
+LONGEST_TURN_S = 0.001
+
 
 class Clock(Protocol):
     """What the rest of the program may know about time."""
@@ -60,9 +62,6 @@ def disagreement(skew_s: float | None) -> str | None:
         f"this machine's clock is {abs(skew_s):.0f} s {'behind' if skew_s > 0 else 'ahead of'} the vendor's Date; "
         "synchronise it (NTP), trade days and signatures depend on it"
     )
-
-
-LONGEST_TURN_S = 0.001
 
 
 def take_short_turns() -> None:

@@ -151,10 +151,10 @@ class FillsControl(Control):
         with self._open_work() as work:
             known = sorted(work.fills.booked(self._feed.feed_id, seen.listed - seen.unknown.keys()))
             control = known[0] if known else work.fills.recent(self._feed.feed_id, since, list(seen.unknown))
-        may = control is not None and seen.failure is None and self._may_ask(asker, seen)
-        if may and control is not None and self._ask_trade(asker, seen, control):
-            return
-        seen.unknown.pop(control or "", None)
+        if control is not None:
+            if seen.failure is None and self._may_ask(asker, seen) and self._ask_trade(asker, seen, control):
+                return
+            seen.unknown.pop(control, None)
         seen.proves_nothing |= seen.unknown.keys()
         seen.unknown.clear()
 

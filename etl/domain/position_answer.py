@@ -118,10 +118,10 @@ def with_term(answer: PositionAnswer, compare_term: str) -> PositionAnswer:
     """
     if compare_term == "off":
         return answer
-    faults = list[RowFault]()
+    faults, needs_rate = list[RowFault](), compare_term == "average"
     for key, found in answer.rows.items():
-        wanting = "netOpenterm" if found.term is None else "rate" if found.rate is None else None
-        if found.base and (wanting == "netOpenterm" or (wanting == "rate" and compare_term == "average")):
+        wanting = "netOpenterm" if found.term is None else "rate" if needs_rate and found.rate is None else None
+        if found.base and wanting is not None:
             faults.append(RowFault(key, f"{wanting} is no number, and compare_term = {compare_term} needs it"))
     left = {fault.key for fault in faults}
     rows = {key: found for key, found in answer.rows.items() if key not in left}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import Connection, exists, or_, select, text
+from sqlalchemy import Connection, bindparam, exists, or_, select, text
 
 from etl.store.repositories.gap_words import RECOVERED_BY, Gap
 from etl.store.repositories.gaps import IN_FLIGHT, UNFINISHED
@@ -12,6 +12,13 @@ from etl.store.rows.breaks import ReconBreakRow
 from etl.store.rows.gap import GapRow, ResendRow
 from etl.store.rows.poll import UnbookedRow
 
+TO_HEAL = select(
+    or_(
+        exists().where(GapRow.feed_id == bindparam("feed_id"), GapRow.state.in_(UNFINISHED)),
+        exists().where(ResendRow.feed_id == bindparam("feed_id"), ResendRow.state.in_(IN_FLIGHT)),
+    )
+)
+"""Made once: it is asked every second."""
 LAST_STATUS = text("evidence -> -1 ->> 'status' AS status")
 
 
@@ -23,9 +30,7 @@ class GapMeasures:
 
     def anything_to_heal(self, feed_id: int) -> bool:
         """Return whether a gap is to be healed, or a resend is under way."""
-        gaps = exists().where(GapRow.feed_id == feed_id, GapRow.state.in_(UNFINISHED))
-        resends = exists().where(ResendRow.feed_id == feed_id, ResendRow.state.in_(IN_FLIGHT))
-        return bool(self._connection.execute(select(or_(gaps, resends))).scalar_one())
+        return bool(self._connection.execute(TO_HEAL, {"feed_id": feed_id}).scalar_one())
 
     def recovered_by(self, gap: Gap) -> int:
         """Return how many trades of its days were lost, and came because of its resends."""
