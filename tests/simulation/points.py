@@ -90,6 +90,14 @@ def point(*, lost: int) -> Callable[[Callable[[Stage], Iterator[None]]], None]:
     return named
 
 
+def inside_commit(stage: Stage, change: str, *, kept: bool, after: Callable[[], None]) -> Iterator[None]:
+    """Let the commit of such a change, which comes after that, stand still; it is kept or lost after the kill."""
+    with commits_wait(stage.here, change, kept=kept):
+        after()
+        stage.stands_at("COMMIT")
+        yield
+
+
 @point(lost=0)
 def after_the_intent_before_the_vendor_hears_of_it(stage):
     stage.wire.holds = GET_PAGE
@@ -124,18 +132,12 @@ def bytes_there_before_the_land_commit(stage):
 
 @point(lost=0)
 def inside_the_land_commit_which_is_kept(stage):
-    with commits_wait(stage.here, "INSERT ON stp.poll", kept=True):
-        stage.done()
-        stage.stands_at("COMMIT")
-        yield
+    yield from inside_commit(stage, "INSERT ON stp.poll", kept=True, after=stage.done)
 
 
 @point(lost=NEW)
 def inside_the_land_commit_which_is_lost(stage):
-    with commits_wait(stage.here, "INSERT ON stp.poll", kept=False):
-        stage.done()
-        stage.stands_at("COMMIT")
-        yield
+    yield from inside_commit(stage, "INSERT ON stp.poll", kept=False, after=stage.done)
 
 
 @point(lost=0)
@@ -157,26 +159,17 @@ def before_the_book_commit(stage):
 
 @point(lost=0)
 def inside_the_book_commit_which_is_kept(stage):
-    with commits_wait(stage.here, "INSERT ON stp.trade", kept=True):
-        stage.done()
-        stage.stands_at("COMMIT")
-        yield
+    yield from inside_commit(stage, "INSERT ON stp.trade", kept=True, after=stage.done)
 
 
 @point(lost=0)
 def inside_the_book_commit_which_is_lost(stage):
-    with commits_wait(stage.here, "INSERT ON stp.trade", kept=False):
-        stage.done()
-        stage.stands_at("COMMIT")
-        yield
+    yield from inside_commit(stage, "INSERT ON stp.trade", kept=False, after=stage.done)
 
 
 @point(lost=NEW)
 def doubt_known_and_inside_the_commit_that_opens_its_gap(stage):
-    with commits_wait(stage.here, "INSERT ON stp.gap", kept=False):
-        stage.lose()
-        stage.stands_at("COMMIT")
-        yield
+    yield from inside_commit(stage, "INSERT ON stp.gap", kept=False, after=stage.lose)
 
 
 @point(lost=NEW)
@@ -197,18 +190,12 @@ def resend_done_by_the_vendor_and_its_answer_not_there(stage):
 
 @point(lost=NEW)
 def inside_the_commit_of_the_acceptance_which_is_kept(stage):
-    with commits_wait(stage.here, "UPDATE ON stp.resend", kept=True):
-        stage.lose()
-        stage.stands_at("COMMIT")
-        yield
+    yield from inside_commit(stage, "UPDATE ON stp.resend", kept=True, after=stage.lose)
 
 
 @point(lost=NEW)
 def inside_the_commit_of_the_acceptance_which_is_lost(stage):
-    with commits_wait(stage.here, "UPDATE ON stp.resend", kept=False):
-        stage.lose()
-        stage.stands_at("COMMIT")
-        yield
+    yield from inside_commit(stage, "UPDATE ON stp.resend", kept=False, after=stage.lose)
 
 
 @point(lost=NEW)
