@@ -1,8 +1,8 @@
 """Two daemons, one feed: the standby takes over from a leader that died or hangs; what that one held is not lost."""
 
 import signal
+from contextlib import contextmanager
 from datetime import timedelta
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -82,34 +82,32 @@ def test_law_11_a_stopped_leader_lands_the_page_it_held_and_changes_nothing_else
             assert (old.stop(), standby.stop()) == (0, 0)
 
 
-def test_a_standby_takes_over_from_a_leader_that_hangs_once_the_server_has_ended_its_session(here):
-    database = here.database
-    with here.daemon() as old:
-        until(lambda: led_by(database, old), what="the first to lead")
+@contextmanager
+def leader_and_standby(here):
+    with here.daemon() as leader:
+        until(lambda: led_by(here.database, leader), what="the first to lead")
         with here.daemon() as standby:
             standby.started()
-            assert led_by(database, old)
+            assert led_by(here.database, leader)
+            yield leader, standby
 
-            took = taken_over(here, old, standby)
 
-            assert took >= SERVER_ENDS_IT_AFTER
-            goes_on(here, standby)
+def test_a_standby_takes_over_from_a_leader_that_hangs_once_the_server_has_ended_its_session(here):
+    with leader_and_standby(here) as (leader, standby):
+        took = taken_over(here, leader, standby)
+
+        assert took >= SERVER_ENDS_IT_AFTER
+        goes_on(here, standby)
 
 
 @pytest.mark.nightly
 def test_a_standby_takes_over_from_a_leader_that_was_killed(here):
-    database = here.database
-    with here.daemon() as old:
-        until(lambda: led_by(database, old), what="the first to lead")
-        with here.daemon() as standby:
-            standby.started()
-            assert led_by(database, old)
+    with leader_and_standby(here) as (leader, standby):
+        leader.process.kill()
+        took = until(lambda: led_by(here.database, standby), what="the standby to lead")
 
-            old.process.kill()
-            took = until(lambda: led_by(database, standby), what="the standby to lead")
-
-            print(f"taken over after {took:.1f} s")
-            goes_on(here, standby)
+        print(f"taken over after {took:.1f} s")
+        goes_on(here, standby)
 
 
 @pytest.mark.nightly
@@ -118,11 +116,8 @@ def test_the_quickest_of_three_takeovers_from_a_leader_that_hangs_comes_within_5
     """The quickest, because a busy machine may delay any one of them."""
     took = []
     for _ in range(3):
-        with here.daemon() as old:
-            until(partial(led_by, here.database, old), what="the first to lead")
-            with here.daemon() as standby:
-                standby.started()
-                took.append(taken_over(here, old, standby))
+        with leader_and_standby(here) as (leader, standby):
+            took.append(taken_over(here, leader, standby))
 
     assert min(took) < TAKEN_OVER_WITHIN, took
 
