@@ -11,7 +11,7 @@ from etl.store.database import Database
 from etl.store.unit_of_work import OpenWork, work_on
 from tests.booking import Booking
 from tests.clocks import FakeClock
-from tests.databases import EMPTY, Server, embedded, migrated
+from tests.databases import EMPTY, Server, change, embedded, migrated
 from tests.polling import Polling
 
 settings.register_profile("patient", deadline=None)  # how long an example takes is the machine's affair
@@ -85,3 +85,13 @@ def polling(database: Database, clock: FakeClock) -> Iterator[Polling]:
 def booking(database: Database) -> Booking:
     """A feed whose answers a test lands and books."""
     return Booking(database)
+
+
+@pytest.fixture
+def role(postgres: Server, database: Database) -> Iterator[str]:
+    """A role of the cluster that has no right yet."""
+    name = f"stp_role_{os.getpid()}"
+    postgres.run(f"CREATE ROLE {name} LOGIN")
+    yield name
+    change(database, f"DROP OWNED BY {name}")
+    postgres.run(f"DROP ROLE {name}")

@@ -133,16 +133,6 @@ def test_secrets_that_cannot_be_read_are_all_named(tmp_path, database_url):
         assert [each for each in found if f'feeds.{name}.password_file = "{tmp_path / name}"' in each["seen"]], name
 
 
-@pytest.fixture
-def role(postgres, database):
-    """A role of the cluster that has no right yet."""
-    name = f"stp_doctor_{os.getpid()}"
-    postgres.run(f"CREATE ROLE {name} LOGIN")
-    yield name
-    change(database, f"DROP OWNED BY {name}")
-    postgres.run(f"DROP ROLE {name}")
-
-
 def test_a_right_that_is_missing_is_named_with_what_gives_it_back(play, program_for, database, database_url, role):
     program = program_for(play(trades=1))
     owner, as_role = program.file.read_text(), make_url(database_url).set(username=role).render_as_string(False)

@@ -101,16 +101,6 @@ BEYOND_ITS_RIGHTS = (
 )
 
 
-@pytest.fixture
-def role(postgres, database):
-    """A role of the cluster that has no right yet."""
-    name = f"stp_daemon_{os.getpid()}"
-    postgres.run(f"CREATE ROLE {name} LOGIN")
-    yield name
-    change(database, f"DROP OWNED BY {name}")
-    postgres.run(f"DROP ROLE {name}")
-
-
 def test_the_role_of_the_daemon_can_poll_and_book_and_not_rewrite(stp_etl, desk, database_url, role):
     assert stp_etl("db", "grants", "--daemon-role", role).code == 0
     daemon = Database(make_url(database_url).set(username=role).render_as_string(hide_password=False))
