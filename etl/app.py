@@ -72,7 +72,7 @@ class App:
                 f"no database.url is set and there is no embedded database in {folder}; name the settings file with "
                 "--config, or make the embedded one: stp-etl db upgrade"
             )
-        self.database.check_durable()
+        self.database.check_server()
         with self.database.connect() as connection:
             schema.check(connection)
 

@@ -22,7 +22,7 @@ LOOPBACK = ("", "localhost", "127.0.0.1", "::1")
 def of_database(app: App) -> Iterator[Check]:
     """Yield how the database is; the rest is left out where it cannot be reached or has another schema."""
     try:
-        app.database.check_durable()
+        app.database.check_server()
     except EtlError as error:
         yield fail("database", str(error), "nothing is asked of the vendor before that is right")
         return

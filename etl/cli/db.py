@@ -24,7 +24,7 @@ FAILED = 1
 def upgrade(context: typer.Context) -> None:
     """Apply the migrations that are missing; running it again changes nothing."""
     with App(invocation(context).database_settings) as app:
-        app.database.check_durable()
+        app.database.check_server()
         with app.database.connect() as connection:
             before, after = schema.upgrade(connection)
             without_role = not grants.role_exists(connection)
@@ -41,7 +41,7 @@ def check(context: typer.Context, fmt: FormatOption = Format.TABLE) -> None:
     faults: list[str] = []
     with App(invocation(context).database_settings) as app:
         try:
-            app.database.check_durable()
+            app.database.check_server()
         except OperatorError as error:
             faults.append(str(error))
         with app.database.connect() as connection:

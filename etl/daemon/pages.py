@@ -52,7 +52,7 @@ def _is_stale(app: App, last_good_at: datetime, now: datetime) -> bool:
 
 
 def _database(app: App) -> str:
-    app.database.check_durable()
+    app.database.check_server()
     return "answers, and forgets nothing"
 
 

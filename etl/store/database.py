@@ -147,7 +147,7 @@ class Database:
         with translating(), self.engine.connect() as connection:
             yield connection
 
-    def check_durable(self) -> None:
+    def check_server(self) -> None:
         """Raise OperatorError when the server is too old, may forget what it committed, or cannot hold every letter.
 
         That is law 4; and a database of another encoding than UTF8 refuses or twists names that the vendor sends.

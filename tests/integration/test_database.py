@@ -211,7 +211,7 @@ def test_another_kind_of_database_is_refused():
 
 
 def test_law_4_a_durable_server_is_accepted(database):
-    database.check_durable()
+    database.check_server()
 
 
 def test_law_4_a_server_that_may_forget_on_a_crash_is_refused():
@@ -219,7 +219,7 @@ def test_law_4_a_server_that_may_forget_on_a_crash_is_refused():
         database = Database(forgetful.url)
 
         with pytest.raises(OperatorError, match=r"fsync=off.*it may forget trades.*switch both on"):
-            database.check_durable()
+            database.check_server()
 
         database.close()
 
@@ -232,7 +232,7 @@ def test_a_database_that_cannot_hold_every_letter_is_refused(database, database_
     narrow = Database(make_url(database_url).set(database=name).render_as_string(hide_password=False))
 
     with pytest.raises(OperatorError, match=f"encoded in {encoding}.*CREATE DATABASE name ENCODING 'UTF8'"):
-        narrow.check_durable()
+        narrow.check_server()
 
     narrow.close()
     with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
@@ -245,6 +245,6 @@ def test_law_4_commits_that_do_not_wait_for_the_disk_are_refused(database, datab
     hasty = Database(database_url)
 
     with pytest.raises(OperatorError, match="synchronous_commit=off"):
-        hasty.check_durable()
+        hasty.check_server()
 
     hasty.close()

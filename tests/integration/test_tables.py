@@ -134,7 +134,7 @@ def test_every_version_of_postgres_lands_and_books_the_same(some_postgres):
         open_work = work_on(database)
         feed = a_feed(open_work)
         landed(open_work, feed, a_raw_message(), as_bytes(a_swap_message(tradeId="S1")), b"[]", a_raw_message())
-        database.check_durable()
+        database.check_server()
 
         counts = Booker(BookedFeed(feed.feed_id, feed.name, Reading()), open_work, FakeClock()).book()
 
