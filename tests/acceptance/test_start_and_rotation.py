@@ -1,13 +1,13 @@
 """The daemon's start without a vendor, and its life through a rotation of the password."""
 
 import re
-import socket
 import time
 
 import pytest
 
 from tests.acceptance.program import Program, booked, feed_text, handed_out, settings_text, until
 from tests.databases import rows
+from tests.ports import free_port
 
 NEW = "new-pass-word 8"
 
@@ -125,8 +125,3 @@ def test_a_log_line_of_a_poll_leads_to_its_row_and_to_the_vendors_own_log(play, 
     )  # fmt: skip
     assert line["request_id"] in {each["request_id"] for each in sandbox.control.requests()}
     assert found == [(line["poll_id"],)]
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        return int(taken.getsockname()[1])

@@ -13,7 +13,6 @@ import os
 import resource
 import shutil
 import signal
-import socket
 import sys
 import tempfile
 import time
@@ -44,6 +43,7 @@ from tests.benchmarks.programs import (
     until,
 )  # fmt: skip
 from tests.benchmarks.report import machine
+from tests.ports import free_port
 
 MOST_TRADES = {FLOOR: 50_000, OURS: 50_000, DLT_BULK: 20_000, DLT_PAGE: 20_000, SINGER: 10_000, ORM: 5_000}
 MOST_PAGES = {DLT_PAGE: 30}
@@ -140,13 +140,6 @@ def measured(bench: Bench, given: argparse.Namespace) -> dict[str, Any]:
 def say(text: str) -> None:
     """Tell who waits how far it is."""
     sys.stderr.write(text + "\n")
-
-
-def free_port() -> int:
-    """Return a port that nobody uses."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def main() -> None:

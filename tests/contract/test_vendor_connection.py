@@ -17,6 +17,7 @@ from etl.vendor.connection import pool_to
 from etl.vendor.feed import Cause, PollOutcome
 from tests.certificates import a_certificate_of_our_own, an_expired_certificate
 from tests.contract.scripted_vendor import HandClock, ScriptedVendor, a_client, a_ticket, answer, raw
+from tests.ports import free_port
 
 NOT_SENT = PollOutcome.NOT_SENT
 
@@ -53,13 +54,8 @@ def with_session(vendor, *more, **settings):
         yield client
 
 
-def dead_port():
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return listener.getsockname()[1]
-
-
 def test_a_refused_connection_sends_nothing():
-    with with_session(f"http://127.0.0.1:{dead_port()}") as client:
+    with with_session(f"http://127.0.0.1:{free_port()}") as client:
         page = client.next_page(a_ticket(), 20)
 
     assert (page.outcome, page.cause) == (NOT_SENT, Cause.CONNECT_REFUSED)
@@ -295,7 +291,7 @@ def test_a_connection_that_the_vendor_closed_meanwhile_is_not_used(vendor):
 def test_law_3_no_proxy_from_the_environment_is_used(vendor, monkeypatch, tmp_path):
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
         for each in (name, name.lower()):
-            monkeypatch.setenv(each, f"http://127.0.0.1:{dead_port()}")
+            monkeypatch.setenv(each, f"http://127.0.0.1:{free_port()}")
     monkeypatch.delenv("NO_PROXY", raising=False)
     monkeypatch.delenv("no_proxy", raising=False)
     (tmp_path / "netrc").write_text("machine 127.0.0.1 login somebody password something\n")
@@ -438,7 +434,7 @@ def test_a_proxy_that_refuses_sends_nothing(tls_vendor):
 
 
 def test_a_proxy_that_is_away_sends_nothing(tls_vendor):
-    with with_session(tls_vendor, proxy=f"http://127.0.0.1:{dead_port()}") as client:
+    with with_session(tls_vendor, proxy=f"http://127.0.0.1:{free_port()}") as client:
         page = client.next_page(a_ticket(), 20)
 
     assert (page.outcome, page.cause) == (NOT_SENT, Cause.PROXY)

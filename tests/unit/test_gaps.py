@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from etl.domain.gaps import AHEAD, MARGIN, Doubt, window_of
+from etl.domain.calendar import DATED_AHEAD
+from etl.domain.gaps import MARGIN, Doubt, window_of
 from etl.domain.window import Window
 
 NOON = datetime(2024, 3, 13, 12, tzinfo=UTC)
@@ -92,7 +93,7 @@ def test_the_window_holds_every_trade_date_that_the_vendor_could_have_handed_out
 
     window = window_of(Doubt(doubt_from, now, vendors, None, lateness))
 
-    assert doubt_from in window or doubt_from > true_today + AHEAD
+    assert doubt_from in window or doubt_from > true_today + DATED_AHEAD
     assert window.start <= done_on <= window.last
     assert window.start <= true_today + timedelta(days=ahead) <= window.last
 
@@ -101,4 +102,4 @@ def test_the_window_holds_every_trade_date_that_the_vendor_could_have_handed_out
 def test_days_are_those_of_utc(at):
     tokyo_morning = datetime.combine(TODAY, at, UTC)
 
-    assert window_of(Doubt(TODAY, tokyo_morning)).last == TODAY + AHEAD
+    assert window_of(Doubt(TODAY, tokyo_morning)).last == TODAY + DATED_AHEAD
