@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from sqlalchemy import make_url, text
+from sqlalchemy import URL, make_url, text
 from sqlalchemy.exc import OperationalError
 
 from etl.errors import ContentRefusedError, DatabaseAwayError, DatabaseRefusedError, OperatorError
@@ -13,7 +13,7 @@ from tests.databases import SETTINGS, change, embedded
 ADD_TRADE = "INSERT INTO stp.trade (feed_id, trade_id, version, first_landed_at) VALUES (1, 'T1', 1, now())"
 
 
-def failure_of(url: object) -> Exception:
+def failure_of(url: str | URL) -> Exception:
     database = Database(url if isinstance(url, str) else url.render_as_string(hide_password=False))
     with pytest.raises(Exception, match=r".") as found, database.connect():
         pass

@@ -17,7 +17,7 @@ from tests.simulation import simulation
 
 def no_gap() -> None:
     """A poll that ends in doubt opens no gap; one that a kill left open still does."""
-    poll.open_gap = lambda *_, **__: 0
+    poll.open_gap = lambda *_, **__: 0  # type: ignore[attr-defined]
 
 
 def no_gap_after_a_kill() -> None:
@@ -46,7 +46,7 @@ def late_window() -> None:
     def from_today(found: Any) -> Window:
         return Window.of(found.now.date(), found.now.date())
 
-    doubt.window_of = from_today
+    doubt.window_of = from_today  # type: ignore[attr-defined]
 
 
 def no_eligibility() -> None:

@@ -3,6 +3,7 @@
 import re
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,7 +16,7 @@ LINE = re.compile(r"^(?P<unset># )?(?P<key>[a-z_]+) = (?P<value>.*?)(?:\s+#\s*(?
 TABLES_OF_THEIR_OWN = {"field_aliases", "minor_unit_digits", "tolerance_units"}
 
 
-def sections() -> dict[str, type]:
+def sections() -> dict[str, Any]:
     single = {name: field.annotation for name, field in Tables.model_fields.items() if name != "feeds"}
     return {"feeds.main": FeedSettings, **single}
 
