@@ -219,7 +219,7 @@ def a_client(vendor: ScriptedVendor | str, clock: Any = None, **settings: Any) -
     """Yield a client of the vendor, with short time-outs; the caller logs in."""
     url = vendor if isinstance(vendor, str) else vendor.url
     usual: dict[str, Any] = {"org": "pfOrg", "user": "apiUser", "password": lambda: PASSWORD}
-    endpoint = Endpoint(base_url=url, **{**usual, "connect_timeout_s": 1.0, "read_timeout_s": 0.4, **settings})
+    endpoint = Endpoint(base_url=url, **{**usual, "connect_timeout_s": 1.0, "read_timeout_s": 1.0, **settings})
     ids = itertools.count(1)
     client = VendorClient(endpoint, clock or SystemClock(), lambda: f"request-{next(ids)}")
     try:

@@ -303,7 +303,7 @@ def test_slow_headers_have_the_same_deadline(vendor, client, more):
 
 
 def test_a_slow_body_that_ends_the_connection_has_the_same_deadline(vendor, client):
-    vendor.will(raw(HEAD + b"Connection: close\r\n\r\n[", *([b" "] * 20), pause_s=0.05))
+    vendor.will(raw(HEAD + b"Connection: close\r\n\r\n[", *([b" "] * 60), pause_s=0.05))
 
     page = client.next_page(a_ticket(), 20)
 
