@@ -9,8 +9,8 @@ STAMP  := $(VENV)/.installed
 PIP    := $(BIN)/python -m pip --quiet --quiet --disable-pip-version-check
 # The long ones first: the last worker to end has nothing long left.
 SUITES := $(wildcard $(addprefix tests/,simulation acceptance scenarios integration contract unit))
-# Tests wait a good deal, so two cores have time for three.
-WORKERS ?= 3
+# Tests wait a good deal, so two cores have time for four.
+WORKERS ?= 4
 # Every start of the program would be compiled anew without its byte code.
 PYTEST := env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest
 # The lock must hold what the public index serves, so local pip settings are left out when it is made.
