@@ -131,7 +131,7 @@ def demo(
             told = played(app, vendor, trades, clock)
     usual = plan.data_dir == USUAL_FOLDER
     remark(f"the database stays; query it with: {program()}{'' if usual else f' --config {relative(file)}'} db shell")
-    remark(f"look around with: {program()} --config {relative(file)} status, trades list, messages show …")
+    remark(f"the commands above, and status, trades list, messages show … want: export STP_ETL_CONFIG={relative(file)}")
     for each in told.missing if told is not None else ():
         remark(f"not as it should be: {each}")
     if told is None or told.missing:

@@ -113,16 +113,15 @@ def load(
     raw = read(path, environ)
     if not feeds:
         raw.tables.pop("feeds", None)
-    file = str(raw.file) if raw.file else None
     faults, warnings = open_secret_files(raw)
     faults += [*raw.faults, *contradictions_in(raw), *unknown_aliases(raw, field_names)]
     try:
         tables = Tables.model_validate(raw.tables)
     except ValidationError as error:
         faults += [fault_from(found, known_keys(found["loc"])) for found in error.errors()]
-        raise ConfigError(lines_of(faults, raw), file) from error
+        raise ConfigError(lines_of(faults, raw), raw.told) from error
     if faults:
-        raise ConfigError(lines_of(faults, raw), file)
+        raise ConfigError(lines_of(faults, raw), raw.told)
     return frozen(tables, raw, (*warnings, *warnings_about(raw)))
 
 

@@ -32,15 +32,24 @@ class Raw:
 
     tables: Table
     file: Path | None
+    named: bool = True  # the file, by option or environment; else it was found in one of the usual places
     origins: dict[KeyPath, str] = field(default_factory=dict)  # key -> environment variable that set it
     variables: list[str] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
+
+    @property
+    def told(self) -> str | None:
+        """Return the file as an error names it; one that nobody named may not be the one that was meant."""
+        if self.file is None:
+            return None
+        hint = "" if self.named else f" (found there; another one: --config FILE or {FILE_VARIABLE})"
+        return f"{self.file}{hint}"
 
 
 def read(path: Path | None, environ: Mapping[str, str]) -> Raw:
     """Return what the file and the environment say; raise ConfigError when the file is missing or is not TOML."""
     file = file_to_read(path, environ)
-    raw = Raw(tables=toml_in(file) if file else {}, file=file)
+    raw = Raw(tables=toml_in(file) if file else {}, file=file, named=bool(path or environ.get(FILE_VARIABLE)))
     given = {name: value for name, value in environ.items() if name.startswith(PREFIX)}
     for name in sorted(given):
         overlay(raw, name, given[name])

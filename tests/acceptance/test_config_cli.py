@@ -97,6 +97,18 @@ def test_check_tells_warnings_and_that_there_is_no_feed(stp_etl, tmp_path):
     assert f"warning: feeds.main.password_file: anyone on this machine may read {password}" in loose.stderr
 
 
+def test_of_a_file_that_nobody_named_it_is_said_how_to_name_another(stp_etl, tmp_path):
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config" / "stp-etl.toml").write_text(FEED + "poll_interval_s = -5\n")
+
+    result = stp_etl("config", "check")
+
+    assert result.returncode == 2
+    assert result.stderr.startswith(
+        "stp-etl: settings of config/stp-etl.toml (found there; another one: --config FILE or STP_ETL_CONFIG): feeds."
+    )
+
+
 def test_a_missing_file_is_a_fault_without_a_traceback(stp_etl):
     result = stp_etl("--config", "nowhere.toml", "config", "check")
 

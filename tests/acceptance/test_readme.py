@@ -193,7 +193,8 @@ def test_the_commands_after_the_demo_work_as_written(terminal):
 
     said = terminal.run("after the demo")
 
-    assert len(re.findall(r"FXI\d+", said)) == 5
+    assert re.search(r"^kind +position$", said, re.MULTILINE)
+    assert len(set(re.findall(r"FXI\d+", said))) == 5
     assert re.search(r"^ EUR +\| +-?[\d.]+$", said, re.MULTILINE)
 
 
