@@ -19,7 +19,7 @@ from etl.controls.sweep import Sweeper
 from etl.errors import FenceLostError
 from etl.pipeline.batch import BookedFeed
 from etl.pipeline.book import Booker
-from etl.pipeline.doubt import Doubted, open_gap
+from etl.pipeline.doubt import Doubted, open_gap, say_in_doubt
 from etl.pipeline.drain import Drained
 from etl.pipeline.failover import cover_failover, refuse_other_database
 from etl.pipeline.poll import Poller
@@ -121,9 +121,9 @@ class FeedRuntime:
             work.feeds.hold_fence(self.feed_id, self.lease.epoch)
             cover_failover(work, failed_over(self.feed_id, self.settings), self.poller.drained.last, at)
             work.polls.close_stale(self.feed_id, self.lease.epoch, at)
-            for poll_id, request_id, cause in work.gaps.uncovered(self.feed_id):
-                log.error("poll.in_doubt", feed=self.name, poll_id=poll_id, cause=cause)
+            for poll_id, request_id, cause, doubt_from in work.gaps.uncovered(self.feed_id):
                 doubted = Doubted(poll_id, request_id, cause)
+                say_in_doubt(self.name, doubted, doubt_from=doubt_from)
                 open_gap(work, self.feed_id, doubted, at=at, ghost_s=self.settings.ghost_s)
             work.commit()
         self.poller.drained.last = None

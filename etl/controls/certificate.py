@@ -77,7 +77,7 @@ class Certifier:
         """Judge the day and keep the certificate; its number is one above the one before, which it supersedes."""
         at = self._clock.now()
         with self._open_work() as work:
-            sweep = work.sweeps.sweep_of(self._feed.feed_id, day)
+            sweep = work.sweeps.sweep_of(self._feed.feed_id, day, self.closes_at(day))
             facts, runs = self._facts(work, day, at, sweep)
             state, reasons = judge(facts)
             trades = work.certificates.trades(self._feed.feed_id, day, facts.closes_at)

@@ -133,6 +133,8 @@ def _sweep(facts: DayFacts) -> list[Reason]:
     }
     said = words[facts.sweep] if facts.sweep_wanted else f"{words[facts.sweep]}: reconciliation.sweep is off"
     day = facts.trade_date
+    if facts.now < facts.closes_at:  # a resend that is asked now would not hold the whole day
+        return [Reason("sweep", said, f"stp-etl certify --trade-date {day}")]
     return [Reason("sweep", said, f"stp-etl resend --from {day} --to {day} --reason TEXT")]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 
 import msgspec
 import structlog
@@ -24,6 +24,15 @@ class Doubted(msgspec.Struct, frozen=True):
     request_id: str
     cause: str
     unreadable: bytes | None = None
+
+
+def say_in_doubt(feed: str, doubted: Doubted, *, doubt_from: date, detail: str | None = None) -> None:
+    """Log that a poll is in doubt, with all that leads to it: at the vendor, in the ledger, to its gap."""
+    more = {} if detail is None else {"detail": detail}
+    log.error(
+        "poll.in_doubt", feed=feed, poll_id=doubted.poll_id, request_id=doubted.request_id, cause=doubted.cause,
+        doubt_from=doubt_from.isoformat(), **more,
+    )  # fmt: skip
 
 
 def open_gap(work: UnitOfWork, feed_id: int, doubted: Doubted, *, at: datetime, ghost_s: float) -> int:

@@ -15,7 +15,7 @@ from etl.clock import Clock
 from etl.domain.calendar import trade_day
 from etl.errors import DatabaseAwayError, EtlError, FenceLostError, VendorRefusedError
 from etl.pipeline.backoff import Pauses
-from etl.pipeline.doubt import Doubted, open_gap
+from etl.pipeline.doubt import Doubted, open_gap, say_in_doubt
 from etl.pipeline.drain import (
     Drained,
     Intent,
@@ -160,10 +160,8 @@ class Poller:
                 return self._open(poll.drain_id) if answer.cause in UNSENT_AGAIN and tries > 0 else None
             case PollOutcome.IN_DOUBT:
                 self._close(poll, answer)
-                log.error(
-                    "poll.in_doubt", feed=self._feed.name, poll_id=poll.poll_id, request_id=poll.request_id,
-                    cause=str(answer.cause), detail=answer.detail, doubt_from=poll.doubt_from.isoformat(),
-                )  # fmt: skip
+                doubted = Doubted(poll.poll_id, poll.request_id, str(answer.cause))
+                say_in_doubt(self._feed.name, doubted, doubt_from=poll.doubt_from, detail=answer.detail)
                 return None
 
     def _land_page(self, poll: OpenPoll, answer: QueueAnswer, landing: Landing, drained: Drained) -> Intent | None:
@@ -249,7 +247,7 @@ class Poller:
         if found is None and ending is UNSENT:
             self._unseen.add(poll.request_id)
         if found is not None and closed and ending is BROKEN_OFF:
-            log.error("poll.in_doubt", feed=self._feed.name, poll_id=found.poll_id, cause=ending.cause)
+            say_in_doubt(self._feed.name, doubted, doubt_from=found.doubt_from)
 
     def _end_stray(self, wanted: OpenPoll) -> bool:
         """Close a poll of ours that stands open after all: its intent was kept after its commit had looked lost.

@@ -2,6 +2,7 @@
 
 import msgspec
 import pytest
+from structlog.testing import capture_logs
 
 from etl import metrics
 from etl.app import App
@@ -171,12 +172,17 @@ def test_a_new_leader_covers_what_the_one_before_left_open(app, open_work, datab
     feed = a_feed(open_work)
     killed = an_open_poll(open_work, feed)
 
-    assert app.feed("main").lead()
+    with capture_logs() as said:
+        assert app.feed("main").lead()
 
     assert rows(database, "SELECT id, outcome, cause, gap_id FROM stp.poll") == [
         (killed.poll_id, "in_doubt", "killed", 1)
     ]
     assert rows(database, "SELECT cause, state FROM stp.gap") == [("in_doubt", "open")]
+    (line,) = [each for each in said if each["event"] == "poll.in_doubt"]
+    assert (line["cause"], line["request_id"], line["doubt_from"]) == (
+        "killed", killed.request_id, killed.doubt_from.isoformat(),
+    )  # fmt: skip
 
 
 def test_a_leader_whose_epoch_is_over_although_the_lock_is_its_own_leads_anew(app, database):

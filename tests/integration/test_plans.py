@@ -151,7 +151,7 @@ def test_the_checks_of_a_resend_read_what_came_since_and_the_days_asked(book, pl
         work.gaps.doubt_since(book.feed_id, since)
         work.measures.recovered_by(gap)
         work.measures.waits_for_booking(book.feed_id, proof.poll_id)
-        work.sweeps.sweep_of(book.feed_id, DAY)
+        work.sweeps.sweep_of(book.feed_id, DAY, since)
         work.sweeps.uncovered_doubt(book.feed_id)
 
     assert (counts.held, counts.received) == (A_DAY, 0)

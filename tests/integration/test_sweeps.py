@@ -11,7 +11,7 @@ from etl.errors import FenceLostError, OperatorError
 from tests.databases import change, rows, value
 from tests.feeds import a_feed
 from tests.scenarios.stage import Stage
-from tests.scenarios.steps import play
+from tests.scenarios.steps import close_of, play
 
 CLOSED = "2024-03-13"
 
@@ -34,7 +34,7 @@ def test_the_proof_of_a_sweep_is_cited(stage):
     played(stage, "4 trades are booked", f"it is {CLOSED} 17:31 in New York", "all sweeps are over")
 
     with stage.open_work() as work:
-        found = work.sweeps.sweep_of(stage.feed.feed_id, date.fromisoformat(CLOSED))
+        found = work.sweeps.sweep_of(stage.feed.feed_id, date.fromisoformat(CLOSED), close_of(CLOSED))
 
     assert (found.state, found.received, found.duplicates, found.absent) == (SweepState.EQUAL, 4, 4, 0)
     assert found.resend_ids == (1,)
@@ -74,6 +74,56 @@ def test_switched_off_nothing_is_swept(database, clock):
 
     assert stage.gaps() == []
     stage.close()
+
+
+@pytest.fixture
+def unswept(database, clock):
+    """A feed with two booked trades, on which nothing is swept by itself."""
+    stage = Stage(database, clock, times=SweepTimes(daily=False))
+    stage.poll()
+    played(stage, "2 trades are booked")
+    yield stage
+    stage.close()
+
+
+def test_a_day_asked_for_by_hand_after_its_close_and_healed_is_as_good_as_swept(unswept):
+    played(unswept, f"it is {CLOSED} 17:31 in New York", f"the sweep of {CLOSED} is none")
+
+    played(unswept, f"the operator asks for {CLOSED} again", f"the sweep of {CLOSED} is running", "all has healed")
+
+    played(unswept, f"the sweep of {CLOSED} is equal")
+    with unswept.open_work() as work:
+        found = work.sweeps.sweep_of(unswept.feed.feed_id, date.fromisoformat(CLOSED), close_of(CLOSED))
+    assert (found.gap_ids, found.received, found.proof_poll_id is not None) == ((1,), 2, True)
+
+
+def test_a_day_asked_for_by_hand_before_its_close_is_not_swept(unswept):
+    played(unswept, f"the operator asks for {CLOSED} again", "all has healed", f"it is {CLOSED} 17:31 in New York")
+
+    played(unswept, f"the sweep of {CLOSED} is none")
+
+
+def test_another_day_asked_for_by_hand_says_nothing(unswept):
+    played(unswept, f"it is {CLOSED} 17:31 in New York", "the operator asks for 2024-03-12 again", "all has healed")
+
+    played(unswept, f"the sweep of {CLOSED} is none")
+
+
+def test_what_a_person_asked_for_and_closed_says_nothing(unswept):
+    played(unswept, f"it is {CLOSED} 17:31 in New York", f"the operator asks for {CLOSED} again")
+    played(unswept, "the operator closes gap 1")
+
+    played(unswept, f"the sweep of {CLOSED} is none")
+
+
+def test_a_sweep_that_ended_badly_needs_a_resend_by_hand_of_after_it(stage):
+    played(stage, "2 trades are booked", f"it is {CLOSED} 17:01 in New York", f"the operator asks for {CLOSED} again")
+    played(stage, "all has healed", f"it is {CLOSED} 17:31 in New York", "the operator closes gap 2")
+    played(stage, f"the sweep of {CLOSED} is short")
+
+    played(stage, f"the operator asks for {CLOSED} again", "all has healed")
+
+    played(stage, f"the sweep of {CLOSED} is equal")
 
 
 def test_a_sweep_of_the_history_leaves_half_of_the_budget(stage):

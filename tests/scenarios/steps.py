@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from etl.controls.manual import ManualRequest, open_by_hand
 from etl.controls.widening import approve, widen
+from etl.domain.calendar import NEW_YORK
 from etl.domain.gaps import GapState
 from etl.domain.window import Window
 from etl.sandbox import lifecycle
@@ -23,7 +23,6 @@ FORMS = {
     "s": "s?",
 }  # fmt: skip
 UNITS = {"second": 1, "minute": 60, "hour": 3600, "day": 86_400}
-NEW_YORK = ZoneInfo("America/New_York")
 
 
 def sentence(form: str) -> Callable[[Deed], Deed]:
@@ -303,17 +302,21 @@ def evidence(stage: Stage, number: str, count: str) -> None:
     check(stage.value(f"SELECT jsonb_array_length(evidence) FROM stp.gap WHERE id = {number}"), int(count), "evidence")
 
 
+def close_of(day: str) -> datetime:
+    return datetime.combine(date.fromisoformat(day), time(17), NEW_YORK)
+
+
 @sentence("the sweep of <day> is <word>")
 def sweep_is(stage: Stage, day: str, state: str) -> None:
     with stage.open_work() as work:
-        found = work.sweeps.sweep_of(stage.feed.feed_id, date.fromisoformat(day))
+        found = work.sweeps.sweep_of(stage.feed.feed_id, date.fromisoformat(day), close_of(day))
     check(found.state, state, f"the sweep of {day}")
 
 
 @sentence("the sweep of <day> recovered <n> and excused <n>")
 def sweep_counts(stage: Stage, day: str, lost: str, excused: str) -> None:
     with stage.open_work() as work:
-        found = work.sweeps.sweep_of(stage.feed.feed_id, date.fromisoformat(day))
+        found = work.sweeps.sweep_of(stage.feed.feed_id, date.fromisoformat(day), close_of(day))
     check((found.recovered, found.excused), (int(lost), int(excused)), f"the sweep of {day}")
 
 

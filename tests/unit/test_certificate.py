@@ -21,6 +21,14 @@ def test_a_day_without_any_doubt_is_complete():
     assert judge(COMPLETE) == (CertificateState.COMPLETE, ())
 
 
+def test_before_the_close_it_does_not_advise_a_resend_that_would_prove_nothing():
+    found = msgspec.structs.replace(COMPLETE, sweep=SweepState.NONE, now=CLOSE - timedelta(hours=1))
+
+    assert [each.command for each in judge(found)[1] if each.reason == "sweep"] == [
+        "stp-etl certify --trade-date 2026-03-02"
+    ]
+
+
 def test_what_a_sweep_recovered_is_booked_and_complete():
     assert judge(msgspec.structs.replace(COMPLETE, sweep=SweepState.RECOVERED))[0] is CertificateState.COMPLETE
 

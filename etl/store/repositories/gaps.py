@@ -152,12 +152,12 @@ class GapRepository:
         """Note which gap the doubt about a poll opened."""
         self._connection.execute(update(PollRow).where(PollRow.id == poll_id).values(gap_id=gap_id))
 
-    def uncovered(self, feed_id: int) -> list[tuple[int, str, str]]:
-        """Return the polls in doubt that opened no gap yet: number, request id, cause."""
-        statement = select(PollRow.id, PollRow.request_id, PollRow.cause).where(
+    def uncovered(self, feed_id: int) -> list[tuple[int, str, str, date]]:
+        """Return the polls in doubt that opened no gap yet: number, request id, cause, first day of the doubt."""
+        statement = select(PollRow.id, PollRow.request_id, PollRow.cause, PollRow.doubt_from).where(
             PollRow.feed_id == feed_id, PollRow.outcome == "in_doubt", PollRow.gap_id.is_(None)
         )
-        return [(row[0], row[1], row[2]) for row in self._connection.execute(statement.order_by(PollRow.id))]
+        return [(row[0], row[1], row[2], row[3]) for row in self._connection.execute(statement.order_by(PollRow.id))]
 
     def unfinished(self, feed_id: int) -> list[Gap]:
         """Return the gaps that are still to be healed: those of operators first, then the oldest, sweeps last."""

@@ -19,19 +19,28 @@ from etl.store.rows.feed import FeedRow
 from etl.store.rows.gap import GapRow, ResendRow
 from etl.store.rows.poll import PollRow
 
-# The latest sweep of the day, and what a person asked for by hand since, where the sweep did not end well.
+# The latest sweep of the day, and what a person asked for by hand after its close: the same evidence where no sweep
+# showed it. A resend asked before the close does not hold the whole day. A sweep that ended badly needs a later one.
 SWEEP_OF = text("""
 WITH swept AS (
     SELECT g.id, g.state, g.why FROM stp.gap g
     WHERE g.feed_id = :feed_id AND g.cause = 'sweep' AND :day BETWEEN g.from_date AND g.to_date
     ORDER BY g.id DESC LIMIT 1
 ), by_hand AS (
-    SELECT g.id, g.state, g.why FROM stp.gap g JOIN swept s ON g.id > s.id AND s.state IN ('escalated', 'closed')
+    SELECT g.id, g.state, g.why FROM stp.gap g
     WHERE g.feed_id = :feed_id AND g.cause = 'operator' AND g.state <> 'closed'
       AND :day BETWEEN g.from_date AND g.to_date
+      AND CASE g.state WHEN 'healed' THEN EXISTS (
+          SELECT FROM stp.resend r WHERE r.gap_id = g.id AND r.state = 'complete' AND r.requested_at >= :closes_at
+            AND :day BETWEEN r.from_date AND r.to_date
+      ) ELSE g.opened_at >= :closes_at END
+      AND NOT EXISTS (
+          SELECT FROM swept s
+          WHERE s.state = 'healed' OR s.id > g.id AND (s.state IN ('escalated', 'closed') OR g.state <> 'healed')
+      )
     ORDER BY g.id DESC LIMIT 1
 )
-SELECT * FROM swept UNION ALL SELECT * FROM by_hand ORDER BY id
+SELECT id, state, why FROM (SELECT *, 1 AS place FROM swept UNION ALL SELECT *, 2 FROM by_hand) AS found ORDER BY place
 """)
 # A poll in doubt explains a loss unless its own gap has brought back all that it lost of these days.
 EXPLAINED = text("""
@@ -70,9 +79,10 @@ class SweepRepository:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def sweep_of(self, feed_id: int, day: date) -> Sweep:
-        """Return what the sweep of a closed trade date has shown, up to now."""
-        found = self._connection.execute(SWEEP_OF, {"feed_id": feed_id, "day": day}).all()
+    def sweep_of(self, feed_id: int, day: date, closes_at: datetime) -> Sweep:
+        """Return what the sweep of a trade date has shown, up to now, or a person's resend of it after its close."""
+        values = {"feed_id": feed_id, "day": day, "closes_at": closes_at}
+        found = self._connection.execute(SWEEP_OF, values).all()
         if not found:
             return Sweep(day)
         last = found[-1]
