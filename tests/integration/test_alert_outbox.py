@@ -191,7 +191,7 @@ def test_a_kill_before_the_commit_leaves_neither_gap_nor_alert_and_the_next_star
     epoch = polling.take_over()
     assert polling.close_stale(epoch)
     with work_on(database)() as work:
-        for poll_id, request_id, cause in work.gaps.uncovered(polling.feed.feed_id):
+        for poll_id, request_id, cause, _ in work.gaps.uncovered(polling.feed.feed_id):
             open_gap(work, polling.feed.feed_id, Doubted(poll_id, request_id, cause), at=START, ghost_s=1)
         work.commit()
     polling.close()

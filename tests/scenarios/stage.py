@@ -139,7 +139,7 @@ class Stage(Polling):
         at = self.clock.now()
         with self.open_work() as work:
             work.polls.close_stale(self.feed.feed_id, self.lease.epoch, at)
-            for poll_id, request_id, cause in work.gaps.uncovered(self.feed.feed_id):
+            for poll_id, request_id, cause, _ in work.gaps.uncovered(self.feed.feed_id):
                 open_gap(
                     work, self.feed.feed_id, Doubted(poll_id, request_id, cause), at=at, ghost_s=self._polled.ghost_s
                 )
