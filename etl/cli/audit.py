@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from etl.cli.context import noun
-from etl.cli.options import FeedOption, LimitOption, first_of, instant, ready_app
+from etl.cli.options import FeedOption, LimitOption, first_of, instant, known_feed, ready_app
 from etl.cli.output import Format, FormatOption, show
 
 cli = noun("Look at what operators did.")
@@ -29,5 +29,5 @@ def list_deeds(
 ) -> None:
     """List who did what, when and why, the newest first."""
     with ready_app(context) as app, app.open_work() as work:
-        rows = work.lists.audit(feed, operator, since, limit + 1)
+        rows = work.lists.audit(known_feed(work, feed), operator, since, limit + 1)
     show(first_of(rows, limit), LISTED, fmt)

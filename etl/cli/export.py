@@ -26,7 +26,18 @@ Amounts = Callable[[Mapping[str, Any]], Iterator[tuple[str | None, Decimal | Non
 TradeDate = Annotated[
     date, typer.Option("--trade-date", parser=day, metavar="DAY", help="Trade date, such as 2026-03-02.")
 ]
-To = Annotated[Path, typer.Option("--to", metavar="FILE", help="The file; its ending says the format.")]
+
+
+def file_named(text: str) -> Path:
+    """Return the path of a file; one that ends as a folder does is a wrong usage, not a file of nearly that name."""
+    if text.endswith(("/", "/.")):
+        raise typer.BadParameter(f"{text} is a folder; name a file in it")
+    return Path(text)
+
+
+To = Annotated[
+    Path, typer.Option("--to", parser=file_named, metavar="FILE", help="The file; its ending says the format.")
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Take the place of a file that exists.")]
 
 

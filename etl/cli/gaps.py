@@ -15,6 +15,7 @@ from etl.cli.options import (
     ReasonOption,
     ToOption,
     first_of,
+    known_feed,
     ready_app,
     reason_given,
 )
@@ -56,7 +57,7 @@ def list_gaps(
 ) -> None:
     """List gaps and sweeps, the newest first."""
     with ready_app(context) as app, app.open_work() as work:
-        rows = work.lists.gaps(feed, state, limit + 1, cause=cause)
+        rows = work.lists.gaps(known_feed(work, feed), state, limit + 1, cause=cause)
     show(first_of(rows, limit), LISTED, fmt)
 
 

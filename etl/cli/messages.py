@@ -15,6 +15,7 @@ from etl.cli.options import (
     LimitOption,
     ToOption,
     first_of,
+    in_order,
     known_feed,
     ready_app,
     reason_given,
@@ -82,8 +83,9 @@ def chosen_by(messages: list[int] | None, first: date | None, last: date | None,
         return of_these(messages)
     if exceptions:
         return lambda work, number: work.rebooking.excepted(number)
-    if first is None or last is None or first > last:
-        raise typer.BadParameter("give --from and --to, the earlier day first", param_hint="--from")
+    if first is None or last is None:
+        raise typer.BadParameter("give --from and --to", param_hint="--from")
+    in_order(first, last)
     begin, end = first, last
     return lambda work, number: work.rebooking.of_trade_days(number, begin, end)
 

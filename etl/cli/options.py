@@ -47,6 +47,12 @@ ToOption = Annotated[date | None, typer.Option("--to", parser=day, metavar="DAY"
 ReasonOption = Annotated[str, typer.Option("--reason", help="Why; it is kept in the audit log.")]
 
 
+def in_order(first: date | None, last: date | None) -> None:
+    """Raise a wrong usage where a range of days ends before it begins: it would hold nothing, and prove nothing."""
+    if first is not None and last is not None and last < first:
+        raise typer.BadParameter(f"--to {last} is before --from {first}")
+
+
 @contextmanager
 def ready_app(context: typer.Context) -> Iterator[App]:
     """Lend the program with its database open and fit for use; no feed need be configured."""

@@ -9,7 +9,16 @@ import typer
 
 from etl.app import App
 from etl.cli.context import invocation
-from etl.cli.options import FOUND_SOMETHING, FeedOption, FromOption, ReasonOption, ToOption, ready_app, reason_given
+from etl.cli.options import (
+    FOUND_SOMETHING,
+    FeedOption,
+    FromOption,
+    ReasonOption,
+    ToOption,
+    in_order,
+    ready_app,
+    reason_given,
+)
 from etl.cli.output import remark, show_card
 from etl.controls.manual import LONGEST_DAYS, ManualRequest, open_by_hand
 from etl.domain.calendar import DATED_AHEAD
@@ -80,8 +89,7 @@ def asked_window(start: date | None, end: date | None, now: datetime) -> Window:
     """Return the window that was asked for; a sentence for each way in which it makes no sense."""
     if start is None or end is None:
         raise typer.BadParameter("give the first and the last trade date: --from DAY --to DAY")
-    if end < start:
-        raise typer.BadParameter(f"--to {end} is before --from {start}")
+    in_order(start, end)
     latest = now.astimezone(UTC).date() + DATED_AHEAD
     if end > latest:
         raise typer.BadParameter(f"--to {end} is in the future; the latest trade date there can be is {latest}")

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from etl.cli.context import noun
-from etl.cli.options import FeedOption, LimitOption, first_of, ready_app
+from etl.cli.options import FeedOption, LimitOption, first_of, known_feed, ready_app
 from etl.cli.output import Format, FormatOption, show, show_card
 from etl.errors import EtlError
 
@@ -24,7 +24,7 @@ def list_resends(
 ) -> None:
     """List resends, the newest first."""
     with ready_app(context) as app, app.open_work() as work:
-        rows = work.lists.resends(feed, limit + 1)
+        rows = work.lists.resends(known_feed(work, feed), limit + 1)
     show(first_of(rows, limit), LISTED, fmt)
 
 

@@ -19,6 +19,7 @@ from etl.cli.options import (
     day,
     feed_number,
     first_of,
+    in_order,
     instant,
     known_feed,
     ready_app,
@@ -76,8 +77,7 @@ def list_trades(
     """List trades as they stand now, the last changed first; amounts are signed for our side, + is received."""
     if trade_date is not None and (first is not None or last is not None):
         raise typer.BadParameter("give --trade-date, or --from and --to", param_hint="--trade-date")
-    if first is not None and last is not None and first > last:
-        raise typer.BadParameter(f"{first} is after --to {last}", param_hint="--from")
+    in_order(first, last)
     wanted = TradeFilter(feed, trade_date or first, trade_date or last, symbol, status)
     with ready_app(context) as app, app.open_work() as work:
         known_feed(work, feed)

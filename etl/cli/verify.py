@@ -10,7 +10,7 @@ import typer
 
 from etl.app import App
 from etl.cli.context import invocation
-from etl.cli.options import FOUND_SOMETHING, FromOption, LimitOption, ToOption, first_of
+from etl.cli.options import FOUND_SOMETHING, FromOption, LimitOption, ToOption, first_of, in_order
 from etl.cli.output import Format, FormatOption, remark, show
 from etl.cli.publish import target_database
 from etl.controls.verify import DifferingRow, Verified, Verifier
@@ -34,8 +34,10 @@ def verify(
     """Prove that the target of `publish` equals the book up to its position; exit 3 with the rows that differ.
 
     Compared per day: the number of versions and the sum of the hashes stored when they were booked (trade dates), the
-    number and amounts of legs (value dates). The book may be ahead; how far is said.
+    number and amounts of legs (value dates). The book may be ahead; how far is said. Days of which neither side has a
+    row are told as nothing to compare.
     """
+    in_order(first, last)
     settings = invocation(context).database_settings
     with App(settings) as app:
         app.check_database()
@@ -47,15 +49,18 @@ def verify(
             target.close()
     for day in found.days:
         remark(f"{day.table}, feed {day.feed}, {day.day}: {day.in_book:,} rows in the book, {day.in_target:,} there")
-    remark(summary(found))
+    remark(summary(found, first, last))
     if found.days:
         rows = [msgspec.structs.asdict(each) for each in found.differing]
         show(first_of(rows, limit), DifferingRow.__struct_fields__, fmt)
         raise typer.Exit(FOUND_SOMETHING)
 
 
-def summary(found: Verified) -> str:
+def summary(found: Verified, first: date | None, last: date | None) -> str:
     """Return in one sentence what was compared and how it ended."""
+    if not found.days and not any(found.rows.values()):
+        days = f"{f' from {first}' if first else ''}{f' to {last}' if last else ''}"
+        return f"nothing to compare: neither the book nor the target has a row{days}, up to change {found.up_to:,}"
     rows = ", ".join(f"{count:,} of {table}" for table, count in found.rows.items())
     verdict = f"{len(found.differing):,} rows differ on {len(found.days):,} days" if found.days else "equal"
     behind = f"; the book has {found.behind:,} newer changes" if found.behind else ""

@@ -287,3 +287,11 @@ def test_parquet_keeps_numbers_as_numbers_and_refuses_what_it_cannot_hold(stp_et
     done = stp_etl("export", "positions", "--trade-date", DAY, "--to", str(tmp_path / "wide.parquet"))
     assert (done.code, (tmp_path / "wide.parquet").exists()) == (1, False)
     assert "has a number of 77 digits, and Parquet holds 76 exactly; use csv or jsonl" in done.err
+
+
+def test_a_path_that_ends_as_a_folder_does_is_no_file(stp_etl, book, tmp_path):
+    done = stp_etl("export", "trades", "--trade-date", DAY, "--to", f"{tmp_path}/trades.csv/")
+
+    assert done.code == 2
+    assert f"{tmp_path}/trades.csv/ is a folder; name a file in it" in done.err
+    assert list(tmp_path.glob("trades*")) == []

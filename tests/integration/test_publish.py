@@ -429,6 +429,8 @@ def test_verify_says_what_differs_and_ends_with_3(stp_etl, booking, target):
     assert "trade_version, feed " in other.err
     assert ", 2023-06-02: 5 rows in the book, 4 there\n1 rows differ on 1 days: " in other.err
     assert elsewhere.code == 0
+    nothing = "nothing to compare: neither the book nor the target has a row from 2026-01-01, up to change 5\n"
+    assert elsewhere.err == nothing
 
 
 def test_a_database_of_the_book_that_is_away_is_not_called_the_target(booking, target):
