@@ -90,12 +90,17 @@ def test_law_2_a_poll_that_sigkill_interrupts_is_in_doubt_and_all_that_landed_is
         daemon.kill()
     (lost,) = rows(database, "SELECT request_id FROM stp.current_poll WHERE outcome IS NULL")
     in_flight = {line["trade_id"] for line in sandbox.control.handed_out() if line["request_id"] == lost[0]}
+    until(lambda: status_of(database)["leader"] is None, what="the server to see that the leader is gone")
+    gone = program.call("status")
 
     with program.daemon() as again:
         until(lambda: len(booked(database)) == 180, what="the rest of the queue")
         assert [line["cause"] for line in again.events("poll.in_doubt")] == ["killed"]
         assert again.stop() == 0
 
+    assert gone.returncode == 3
+    assert " and is gone without a word; start the daemon: stp-etl run" in gone.stderr
+    assert "feed main: a poll was left open at " in gone.stderr
     assert len(in_flight) == 20
     assert booked(database) == handed_out(sandbox) - in_flight
     assert rows(database, "SELECT request_id, cause FROM stp.poll WHERE outcome = 'in_doubt'") == [(lost[0], "killed")]

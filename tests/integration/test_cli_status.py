@@ -3,8 +3,10 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from sqlalchemy import text
 
 from etl.clock import SystemClock
+from etl.store.leases import Lease, holder
 from etl.store.repositories.polls import Ending
 from tests.builders import a_raw_message
 from tests.databases import change, rows
@@ -53,6 +55,109 @@ def test_a_poll_in_doubt_needs_a_hand(polled, open_work, stp_etl, just_now):
     table = stp_etl("status")
     assert "Polls in doubt: trades may have been handed out and lost" in table.out
     assert poll.request_id in table.out
+
+
+@pytest.fixture
+def leader(polled, open_work, database):
+    """The leadership of the feed, in the database that it is pulled into; whoever took it over before is gone."""
+    with open_work() as work:
+        work.incarnations.adopt(polled.feed_id, work.incarnations.here())
+        work.commit()
+    lease = Lease(database, SystemClock(), polled.feed_id, polled.identity.lock_key)
+    yield lease
+    lease.leave()
+
+
+def test_a_feed_polls_as_long_as_its_leader_holds_the_lock(leader, stp_etl):
+    assert leader.take()
+    led = stp_etl("status", "--format", "json")
+    leader.leave()
+    stopped = stp_etl("status", "--format", "json")
+
+    assert (led.code, led.err, led.json["feeds"][0]["state"]) == (0, "", "polling")
+    assert led.json["feeds"][0]["leader"] == holder()
+    assert (stopped.code, stopped.json["feeds"][0]["state"], stopped.json["feeds"][0]["leader"]) == (3, "stopped", None)
+    assert "feed main: stopped, last polled " in stopped.err
+    assert stopped.err.endswith("; trades wait in the vendor's queue; start the daemon: stp-etl run\n")
+
+
+def test_a_leader_that_is_gone_without_a_word_leads_no_more_and_is_named(leader, stp_etl, database):
+    leader.take()
+    change(database, "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND granted")
+
+    gone = stp_etl("status", "--format", "json")
+
+    (row,) = gone.json["feeds"]
+    assert (gone.code, row["state"], row["leader"], row["open_poll_since"]) == (3, "stopped", None, None)
+    assert gone.err.startswith(f"feed main: {holder()} led it since ")
+    assert gone.err.endswith(" and is gone without a word; start the daemon: stp-etl run\n")
+
+
+def test_a_poll_that_was_left_open_is_in_doubt_when_its_leader_is_gone(leader, polled, open_work, stp_etl, just_now):
+    an_open_poll(open_work, polled, at=just_now)
+
+    (row,) = (gone := stp_etl("status", "--format", "json")).json["feeds"]
+
+    assert (gone.code, row["state"], row["in_doubt_polls"]) == (3, "in_doubt", 1)
+    assert datetime.fromisoformat(row["open_poll_since"]) == just_now
+    assert "feed main: test led it since " in gone.err
+    assert "feed main: a poll was left open at " in gone.err
+    assert "polls in doubt" not in gone.err
+
+
+def test_readers_of_the_reports_see_whether_somebody_leads(leader, database):
+    reads = "GRANT USAGE ON SCHEMA reporting TO a_reader; GRANT SELECT ON reporting.feed_status TO a_reader"
+    states = []
+    with database.connect() as connection:
+        for deed in (leader.leave, leader.take):
+            deed()
+            connection.execute(text(f"CREATE ROLE a_reader; {reads}; SET LOCAL ROLE a_reader"))
+            states.append(connection.execute(text("SELECT state FROM reporting.feed_status")).scalar_one())
+            connection.rollback()
+
+    assert states == ["stopped", "polling"]
+
+
+def test_open_breaks_need_a_hand_until_somebody_accepts_them(polled, open_work, stp_etl, database, just_now):
+    with open_work() as work:
+        work.attention.found(polled.feed_id, "status", "T1", comment="c", evidence={}, at=just_now)
+        work.commit()
+
+    found = stp_etl("status")
+    change(database, "UPDATE stp.recon_break SET state = 'accepted'")
+
+    assert (found.code, stp_etl("status").code) == (3, 0)
+    assert found.err == "feed main: 1 open breaks that nobody accepted; see: stp-etl breaks list --feed main\n"
+
+
+@pytest.mark.parametrize(
+    ("why", "wanted_from", "do"),
+    [
+        (
+            "the vendor refused the resend", None,
+            "look: stp-etl gaps show 1; when the reason is gone: stp-etl resend --feed main --from {day} --to {day} "
+            "--reason TEXT, then: stp-etl gaps close 1 --reason TEXT",
+        ),
+        (
+            "31 days wait for approval: stp-etl gaps approve 1 --reason TEXT", "2026-01-01",
+            "or close it: stp-etl gaps close 1 --reason TEXT",
+        ),
+    ],
+    ids=["refused", "waits for approval"],
+)  # fmt: skip
+def test_an_escalated_gap_is_named_with_what_to_do(polled, stp_etl, database, just_now, why, wanted_from, do):
+    change(
+        database,
+        "INSERT INTO stp.gap (feed_id, cause, from_date, to_date, opened_at, doubted_at, not_before, state, evidence,"
+        " recovered, already_known, why, wanted_from) VALUES (:id, 'in_doubt', :day, :day, :at, :at, :at, 'escalated',"
+        " '[]', 0, 0, :why, :wanted_from)",
+        id=polled.feed_id, day=just_now.date(), at=just_now, why=why, wanted_from=wanted_from,
+    )  # fmt: skip
+
+    shown = stp_etl("status")
+
+    assert shown.code == 3
+    assert f"feed main: gap 1 is escalated: {why}; {do.format(day=just_now.date())}\n" in shown.err
 
 
 def test_a_feed_that_was_not_polled_for_long_needs_a_hand(open_work, stp_etl, just_now):

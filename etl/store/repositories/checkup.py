@@ -32,12 +32,9 @@ WHERE to_regclass('stp.answer_p' || to_char((now() AT TIME ZONE 'UTC') + make_in
     IS NOT NULL
 """)
 LEADER = text("""
-SELECT l.holder, l.taken_at, l.epoch, f.paused_reason, EXISTS (
-    SELECT FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 1
-      AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
-      AND (classid::bigint << 32 | objid::bigint) = f.lock_key
-) AS locked
-FROM stp.feed f JOIN stp.lease l ON l.feed_id = f.id WHERE f.id = :feed_id
+SELECT l.holder, l.taken_at, l.epoch, f.paused_reason, s.leader IS NOT NULL AS locked
+FROM stp.feed f JOIN stp.lease l ON l.feed_id = f.id JOIN reporting.feed_status s ON s.feed = f.name
+WHERE f.id = :feed_id
 """)
 STRANGE_ORGS = text("""
 SELECT DISTINCT organisation FROM stp.trade_version

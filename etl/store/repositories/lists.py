@@ -56,8 +56,10 @@ CONDITIONS: Mapping[str, str] = MappingProxyType(
 
 FEEDS = """
 SELECT s.*, f.base_url, f.organisation, f.user_name, f.first_seen_at, f.paused_at, f.paused_until, f.paused_by,
-    f.paused_reason, f.second_consumer_since, b.held_at, b.held_reason, f.other_database
+    f.paused_reason, f.second_consumer_since, b.held_at, b.held_reason, f.other_database,
+    l.holder, l.taken_at, CASE WHEN c.outcome IS NULL THEN c.opened_at END AS open_poll_since
 FROM reporting.feed_status s JOIN stp.feed f ON f.name = s.feed JOIN stp.booker b ON b.feed_id = f.id
+JOIN stp.lease l ON l.feed_id = f.id LEFT JOIN stp.current_poll c ON c.feed_id = f.id
 """
 IN_DOUBT = """
 SELECT f.name AS feed, p.id AS poll_id, p.closed_at, p.cause, p.request_id, p.doubt_from, p.status, p.detail,
@@ -75,6 +77,10 @@ FROM stp.incident i JOIN stp.feed f ON f.id = i.feed_id
 """
 GAP = """
 SELECT v.*, g.unexplained, g.evidence FROM reporting.gap v JOIN stp.gap g ON g.id = v.gap_id WHERE g.id = :id
+"""
+ESCALATED = """
+SELECT v.feed, v.gap_id, v.from_date, v.to_date, v.why, g.wanted_from
+FROM reporting.gap v JOIN stp.gap g ON g.id = v.gap_id WHERE g.state = 'escalated'
 """
 MESSAGE_IDS = f"""
 SELECT v.version, v.landed_at, v.message_id, v.message_id / {MESSAGES_A_POLL} AS poll_id, (
@@ -150,6 +156,10 @@ class ListRepository:
         """Return gaps, the newest first."""
         given = {"feed": feed, "state": state, "cause": cause}
         return self._rows("SELECT * FROM reporting.gap", given, "gap_id DESC", limit)
+
+    def escalated(self, feed: str, limit: int) -> list[Listed]:
+        """Return the escalated gaps of the feed, the oldest first, each with what waits for a person's approval."""
+        return self._rows(f"SELECT * FROM ({ESCALATED}) AS v", {"feed": feed}, "gap_id", limit)
 
     def gap(self, number: int) -> Listed | None:
         """Return one gap with its evidence, or None."""
