@@ -27,6 +27,10 @@ class ConfigError(EtlError):
         self.file = file  # the settings file in which they are, where one was read
 
 
+class OutputLostError(OSError):
+    """What a command shows could not be written whole: the disk is full, the device took no more."""
+
+
 class DatabaseAwayError(TransientError):
     """The database does not answer, or refuses to take writes for now."""
 

@@ -41,10 +41,11 @@ class Lines(logging.StreamHandler[TextIO]):
 def configure(level: str, fmt: Format, stream: TextIO) -> None:
     """Send every log line of this process to `stream`, those of libraries too; may be called again.
 
-    `auto` is `console` when the stream is a terminal, else `json`.
+    `auto` is `console` when the stream is a terminal, else `json`. Where the stream stands in place of another one
+    (`behind`), the lines go to that one.
     """
     console = fmt == "console" or (fmt == "auto" and stream.isatty())
-    handler = Lines(stream)
+    handler = Lines(getattr(stream, "behind", stream))
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[structlog.stdlib.add_logger_name, *shared_processors()],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,8 +17,9 @@ from typer.core import TyperCommand, TyperGroup
 from etl import log
 from etl.cli.context import Invocation, invocation
 from etl.cli.output import remark
+from etl.cli.streams import Stream
 from etl.config import KNOWN_SECRETS
-from etl.errors import ConfigError, EtlError
+from etl.errors import ConfigError, EtlError, OutputLostError
 from etl.ops.build import PROGRAM, installed_version
 
 FAILED, WRONG_SETTINGS = 1, 2
@@ -139,14 +139,13 @@ def start(
 
 def main() -> None:
     """Run the command line of this process."""
-    for stream in (sys.stdout, sys.stderr):
-        getattr(stream, "reconfigure", lambda **_: None)(errors="backslashreplace")
+    sys.stdout, sys.stderr = Stream(sys.stdout), Stream(sys.stderr)
     code = run(sys.argv[1:])
     try:
         sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains while it ends
-        code = code or FAILED
+    except OutputLostError as error:
+        report_lost(error)
+        code = FAILED
     sys.exit(code)
 
 
@@ -157,6 +156,9 @@ def run(args: Sequence[str], commands: typer.Typer = app) -> int:
         typer.main.get_command(commands).main(args=list(args), prog_name=PROGRAM, obj=given)
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else FAILED if end.code else 0
+    except OutputLostError as error:
+        report_lost(error)
+        return FAILED
     except OSError as error:  # a port in use, a folder that cannot be written
         remark(f"{PROGRAM}: {error.strerror or error}{f': {error.filename}' if error.filename else ''}")
         if given.debug:
@@ -168,6 +170,11 @@ def run(args: Sequence[str], commands: typer.Typer = app) -> int:
             remark(KNOWN_SECRETS.redacted("".join(traceback.format_exception(error))))
         return WRONG_SETTINGS if isinstance(error, ConfigError) else FAILED
     return 0
+
+
+def report_lost(error: OutputLostError) -> None:
+    """Say on stderr that what is on stdout is not all of it."""
+    remark(f"{PROGRAM}: the output could not be written whole: {(error.strerror or str(error)).lower()}")
 
 
 def report(error: EtlError) -> None:

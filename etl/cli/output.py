@@ -42,8 +42,8 @@ def show(rows: Iterable[Row], columns: Sequence[str], fmt: Format = Format.TABLE
 
     On a terminal that is too narrow a table goes without columns of `spare`, the first of them first, and says so;
     where that is not enough each row is written as lines of name and value. JSON is one array with an object a row.
-    A Decimal is written as text with all its digits, because readers of JSON turn numbers into binary floats;
-    instants are UTC, dates and instants ISO 8601; nothing is null, or empty.
+    A Decimal is written as text with all its digits, because readers of JSON turn numbers into binary floats; bytes
+    are hex; instants are UTC, dates and instants ISO 8601; nothing is null, or empty.
     """
     ordered = ([row[name] for name in columns] if isinstance(row, Mapping) else list(row) for row in rows)
     match fmt:
@@ -138,6 +138,8 @@ def plain(value: object) -> Any:
             return value
         case Decimal():
             return digits(value)
+        case bytes() | bytearray() | memoryview():
+            return value.hex()
         case datetime():
             return instant(value)
         case time(second=0, microsecond=0):

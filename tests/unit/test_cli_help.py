@@ -118,4 +118,31 @@ def test_a_reader_that_goes_away_is_no_error_message():
 
     with shown, shown.stderr as complaints:
         assert complaints.read() == b""
-    assert shown.returncode == 1
+    assert shown.returncode == 0
+
+
+@pytest.mark.parametrize("code", [0, 3])
+def test_a_command_that_nobody_reads_any_more_ends_with_its_own_code(code):
+    longer_than_a_pipe = f"main.run = lambda args: (sys.stdout.write('x' * 3_000_000), {code})[1]"
+    program = f"import sys\nfrom etl.cli import main\n{longer_than_a_pipe}\nmain.main()"
+    command = [sys.executable, "-c", program]
+    shown = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert shown.stdout is not None
+    assert shown.stderr is not None
+
+    shown.stdout.read(1)
+    shown.stdout.close()
+
+    with shown, shown.stderr as complaints:
+        assert complaints.read() == ""
+    assert shown.returncode == code
+
+
+def test_output_that_cannot_be_written_whole_is_a_failure():
+    shown = subprocess.run(
+        f"{sys.executable} -m etl.cli.main config show > /dev/full",
+        shell=True, env={"STP_ETL_CONFIG": "/dev/null"}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+    said = "stp-etl: the output could not be written whole: no space left on device\n"
+    assert (shown.returncode, shown.stderr) == (1, said)

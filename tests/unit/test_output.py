@@ -43,6 +43,14 @@ def test_json_is_exact(capsys):
     assert (second["amount"], second["at"]) == ("-1000", "2026-03-02T22:00:00Z")
 
 
+@pytest.mark.parametrize("fmt", Format)
+def test_bytes_are_hex_in_every_format(capsys, fmt):
+    show_card({"content_hash": b"Z\xc8", "view": memoryview(b"\x00\xff")}, fmt)
+
+    said = capsys.readouterr().out
+    assert ("5ac8" in said, "00ff" in said, "b'" in said) == (True, True, False)
+
+
 def test_csv_is_exact(capsys):
     show(ROWS, COLUMNS, Format.CSV)
 
