@@ -14,7 +14,7 @@ from etl.errors import EtlError
 cli = noun("Look at resends.")
 LISTED = (
     "resend_id", "feed", "gap_id", "from_date", "to_date", "requested_at", "state", "tries", "received", "recovered",
-    "duplicates", "absent", "excused", "detail",
+    "duplicates", "absent", "excused", "request_id", "detail",
 )  # fmt: skip
 
 

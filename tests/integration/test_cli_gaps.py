@@ -184,8 +184,8 @@ def test_closing_a_gap_ends_its_resend(led, stp_etl, database):
     change(
         database,
         "INSERT INTO stp.resend (feed_id, gap_id, from_date, to_date, requested_by, reason, requested_at, state, tries,"
-        " received, recovered, duplicates, absent, excused)"
-        " SELECT feed_id, id, from_date, to_date, 'olga', 'br 17', opened_at, 'accepted', 1, 0, 0, 0, 0, 0"
+        " received, recovered, duplicates, absent, excused, request_id)"
+        " SELECT feed_id, id, from_date, to_date, 'olga', 'br 17', opened_at, 'accepted', 1, 0, 0, 0, 0, 0, 'x-7'"
         " FROM stp.gap",
     )
 
@@ -195,6 +195,8 @@ def test_closing_a_gap_ends_its_resend(led, stp_etl, database):
     shown = stp_etl("resends", "show", "1", "--format", "json").json
     assert (listed["state"], listed["detail"]) == ("short", "gap closed by olga")
     assert (shown["gap_id"], shown["requested_by"], shown["reason"]) == (1, "olga", "br 17")
+    assert (listed["request_id"], shown["request_id"]) == ("x-7", "x-7")
+    assert "request_id    x-7" in stp_etl("resends", "show", "1").out
     (gap,) = [stp_etl("gaps", "show", "1", "--format", "json").json]
     assert [each["resend_id"] for each in gap["resends"]] == [1]
 
