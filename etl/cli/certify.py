@@ -11,8 +11,8 @@ import typer
 
 from etl.app import App
 from etl.cli.context import invocation
-from etl.cli.options import FOUND_SOMETHING, FeedOption, day, ready_app
-from etl.cli.output import Format, FormatOption, json_text, plain, remark, show, show_card
+from etl.cli.options import FOUND_SOMETHING, FeedOption, day, not_begun, ready_app
+from etl.cli.output import Format, FormatOption, counted, json_text, plain, remark, show, show_card
 from etl.controls.certificate import Certificate, CertifiedFeed, Certifier
 from etl.domain.certificate import CertificateState
 from etl.ops.build import installed_version
@@ -43,15 +43,26 @@ def certify(
     operator = invocation(context).operator
     with ready_app(context) as app:
         certifier = Certifier(certified(app, feed), app.open_work, app.clock)
+        if (begins := certifier.begins_at(trade_date)) > app.clock.now():
+            raise typer.BadParameter(not_begun(trade_date, begins), param_hint="--trade-date")
         if sign_off:
             assert signed_as is not None
             found = certifier.sign(trade_date, signed_as=signed_as.strip(), operator=operator, comment=comment)
-            remark(f"certificate {found.certificate_id} is signed as {signed_as.strip()}")
+            remark(signed_words(found, signed_as.strip()))
         else:
             found = certifier.issue(trade_date, operator)
     show_certificate(found, fmt)
     if found.state is not CertificateState.COMPLETE:
         raise typer.Exit(FOUND_SOMETHING)
+
+
+def signed_words(found: Certificate, name: str) -> str:
+    """Return what was signed, in a sentence: a name under what is not complete accepts what is missing."""
+    signed = f"certificate {found.certificate_id} is signed as {name}"
+    if found.state is CertificateState.COMPLETE:
+        return signed
+    why = counted(len(found.reasons), "reason")
+    return f"{signed}: it is {found.state} for {why}, which the name accepts; they stand under `Why not`"
 
 
 def certified(app: App, name: str | None) -> CertifiedFeed:

@@ -9,9 +9,9 @@ from typing import Annotated, Any
 
 import typer
 
-from etl.cli.options import FeedOption, day, known_feed, ready_app
+from etl.cli.options import FeedOption, day, known_feed, not_begun, ready_app
 from etl.cli.output import Format, FormatOption, json_text, plain, remark, show
-from etl.domain.calendar import trade_day
+from etl.domain.calendar import begins_at, trade_day
 
 cli = typer.Typer(add_completion=False)
 TITLES = {
@@ -44,6 +44,10 @@ def sheet(
         asked = trade_date or trade_day(app.clock.now())
         known_feed(work, feed)
         sections = work.day.sheet(asked, feed)
+        times, now = app.settings.reconciliation, app.clock.now()
+    begins = begins_at(asked, times.business_day_ends, times.zone)
+    if trade_date is not None and begins > now:
+        remark(f"{not_begun(asked, begins)}; fixings and values are what is known of it by now")
     show_sheet(asked, sections, fmt)
 
 

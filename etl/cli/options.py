@@ -11,6 +11,7 @@ import typer
 
 from etl.app import App
 from etl.cli.context import invocation
+from etl.cli.output import instant as said_instant
 from etl.cli.output import remark
 from etl.errors import EtlError
 from etl.store.unit_of_work import UnitOfWork
@@ -25,6 +26,11 @@ def day(text: str) -> date:
         return date.fromisoformat(text)
     except ValueError as error:
         raise typer.BadParameter(f"{text} is no day; write it as 2026-03-02") from error
+
+
+def not_begun(asked: date, begins: datetime) -> str:
+    """Return the sentence about a trade day that is still to come."""
+    return f"{asked} has not begun: it begins at {said_instant(begins)}"
 
 
 def instant(text: str) -> datetime:

@@ -22,7 +22,7 @@ from etl.store.repositories.attention import Deed
 
 cli = typer.Typer(add_completion=False)
 COLUMNS = ("run_id", "subject", "result", "compared", "agreed", "breaks", "detail")
-UNPROVEN = ("query_failed", "not_drained", "unconfirmed")
+SAID = ("agreed", "breaks", "opened")  # the rest proves nothing; whether breaks need a hand is told by their state
 
 
 class What(StrEnum):
@@ -48,9 +48,9 @@ def reconcile(
     """Compare the book with the vendor's fills, positions and balances.
 
     The queue is drained and booked before and after the vendor is asked; a difference counts when a second look shows
-    it too. Exit 3 when breaks are open, or something that was asked could not be proven: detail says what. Until --open
-    was given once, positions and balances are told as no_opening; exit 3 too where --open did not open all of it.
-    Balances are those of balance_assets in the settings.
+    it too. Exit 3 when breaks are open, or something that was asked could not be proven: detail says what. So it is
+    until --open was given once, as positions and balances are told as no_opening; and where --open did not open all of
+    it. Balances are those of balance_assets in the settings.
     """
     if opening and what not in (What.POSITIONS, What.BALANCES):
         raise typer.BadParameter("positions or balances are opened: stp-etl reconcile positions --open --reason TEXT")
@@ -70,7 +70,7 @@ def reconcile(
         remark(f"breaks are open; see: stp-etl breaks list --feed {runtime.name}")
     if unopened:
         remark(f"not opened: {', '.join(unopened)}; detail says why; then give the same command again")
-    if left or unopened or any(each["result"] in UNPROVEN for each in outcomes):
+    if left or unopened or any(each["result"] not in SAID for each in outcomes):
         raise typer.Exit(FOUND_SOMETHING)
 
 

@@ -30,7 +30,7 @@ from etl.config.model import (
 )
 from etl.config.secret import MASK, Secret, without_credentials
 from etl.config.sources import Raw, read
-from etl.config.values import Section
+from etl.config.values import Section, origin_of
 from etl.errors import ConfigError
 
 DEFAULT = "default"
@@ -95,9 +95,12 @@ class Settings:
         }
 
     def settings_hash(self) -> str:
-        """Return a SHA-256 in hex over every key but the secrets and where those are kept; the same on any machine."""
-        content = {dotted(path): canonical(value) for path, value in keys_of(self) if not about_a_secret(path)}
-        content["database.url"] = canonical(showable(("database", "url"), self.database.url))
+        """Return a SHA-256 in hex over every key; the same on any machine.
+
+        Of a secret counts whether it is set and the file that is named for it, never its value; of an address with one
+        in it what may be seen: of a database all but the password, of a webhook scheme, host and port.
+        """
+        content = {dotted(path): canonical(countable(path, value)) for path, value in keys_of(self)}
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
@@ -205,8 +208,11 @@ def in_tables(raw: Raw, path: KeyPath) -> bool:
     return True
 
 
-def about_a_secret(path: KeyPath) -> bool:
-    return path[-1].removesuffix("_file") in {"url", "password", "secret"}
+def countable(path: KeyPath, value: object) -> object:
+    """Return what of the value tells settings apart and reveals nothing."""
+    if isinstance(value, Secret) and path == ("alerts", "url"):
+        return origin_of(value.reveal())
+    return showable(path, value)
 
 
 def showable(path: KeyPath, value: object) -> object:

@@ -53,6 +53,12 @@ def address(value: str) -> SplitResult:
     return url
 
 
+def origin_of(url: str) -> str:
+    """Return scheme, host and port of a web address: what follows, or stands before the host, may be a secret."""
+    parts = address(url)
+    return f"{parts.scheme}://{parts.hostname}:{parts.port or DEFAULT_PORTS[parts.scheme]}"
+
+
 def sound_proxy(value: str) -> str:
     address(value)
     return value

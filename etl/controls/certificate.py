@@ -12,12 +12,14 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from etl.clock import Clock
-from etl.domain.calendar import NEW_YORK
+from etl.domain.calendar import NEW_YORK, begins_at
 from etl.domain.certificate import CertificateState, Control, DayFacts, Reason, judge
 from etl.errors import OperatorError
 from etl.store.repositories.attention import Deed
 from etl.store.repositories.sweeps import Sweep
 from etl.store.unit_of_work import OpenWork, UnitOfWork
+
+COUNTS = ("trades", "live", "amended", "late", "types")
 
 
 class CertifiedFeed(msgspec.Struct, frozen=True):
@@ -73,6 +75,10 @@ class Certifier:
         """Return the instant at which the trade day ends (design §6)."""
         return datetime.combine(day, self._feed.day_ends, self._feed.zone)
 
+    def begins_at(self, day: date) -> datetime:
+        """Return the instant at which the trade day begins; of what comes later nothing can be certified."""
+        return begins_at(day, self._feed.day_ends, self._feed.zone)
+
     def issue(self, day: date, operator: str) -> Certificate:
         """Judge the day and keep the certificate; its number is one above the one before, which it supersedes."""
         at = self._clock.now()
@@ -112,7 +118,8 @@ class Certifier:
                 )
             work.certificates.sign(last["id"], signed_as=signed_as, at=at, operator=operator, comment=comment)
             deed = Deed(at, operator, "certify --sign-off", comment or f"signed as {signed_as}", self._feed.name,
-                        f"certificate {last['id']}", {"as": signed_as})  # fmt: skip
+                        f"certificate {last['id']}",
+                        {"as": signed_as, "state": last["state"], "reasons": len(last["reasons"])})  # fmt: skip
             work.attention.record(deed)
             work.commit()
         return told(self._feed.name, last["id"], last)
@@ -121,7 +128,7 @@ class Certifier:
         self, work: UnitOfWork, day: date, at: datetime, sweep: Sweep
     ) -> tuple[DayFacts, dict[str, list[dict[str, Any]]]]:
         feed_id, closes = self._feed.feed_id, self.closes_at(day)
-        begins = self.closes_at(day - timedelta(days=1))
+        begins = self.begins_at(day)
         surely_later = closes + timedelta(seconds=self._feed.answers_within_s)
         names = ("positions", "fills", *(("balances",) if self._feed.balances else ()))
         stands = {
@@ -185,10 +192,19 @@ def told(feed: str, number: int, content: Mapping[str, Any]) -> Certificate:
     return Certificate(
         number, feed, content["trade_date"], content["number"], CertificateState(content["state"]),
         content["issued_at"], content["issued_by"], tuple(Reason(**each) for each in content["reasons"]),
-        content["counts"], tuple(content["sums"]), content["basis"], content["difference"], tuple(content["cited"]),
-        bytes(content["trades_sha256"]).hex(), content["settings_hash"], content["software_version"],
+        in_words_order(content["counts"]), tuple(content["sums"]), content["basis"], content["difference"],
+        tuple(content["cited"]), bytes(content["trades_sha256"]).hex(), content["settings_hash"], content["software_version"],
         bytes(content["sha256"]).hex(),
     )  # fmt: skip
+
+
+def in_words_order(counts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the counts in one order, as the database forgets it."""
+    first = {name: counts[name] for name in COUNTS if name in counts}
+    rest = {name: counts[name] for name in sorted(counts.keys() - first.keys())}
+    return {
+        name: dict(sorted(each.items())) if isinstance(each, Mapping) else each for name, each in (first | rest).items()
+    }
 
 
 def difference(before: Mapping[str, Any] | None, now: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime, timedelta
+from datetime import date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 NEW_YORK = ZoneInfo("America/New_York")
@@ -19,6 +19,11 @@ def trade_day(instant: datetime) -> date:
     Weekends are not skipped. Market custom, not stated by the vendor (integral-api.md §12).
     """
     return (instant.astimezone(NEW_YORK).replace(tzinfo=None) + timedelta(days=1) - TURNS_AT).date()
+
+
+def begins_at(day: date, ends: time, zone: ZoneInfo) -> datetime:
+    """Return the instant at which the day begins: the day before it `ends` then (design §6)."""
+    return datetime.combine(day - timedelta(days=1), ends, zone)
 
 
 def business_days_before(instant: datetime, days: int) -> datetime:

@@ -37,6 +37,16 @@ def a_position(database):
     )[0]
 
 
+def test_before_anything_is_opened_nothing_is_proven_and_it_ends_with_3(play, program_for):
+    program = program_for(play(trades=20, eligible_after_s=0), **QUICK)
+    with_rules(program)
+    assert program.call("poll").returncode == 0
+
+    code, outcomes = reconcile(program, "positions")
+
+    assert (code, {each["result"] for each in outcomes}) == (3, {"no_opening"})
+
+
 def test_a_command_that_opens_nothing_says_so_and_ends_with_3(world):
     _, program = world
     now = datetime.now(UTC)  # the business day ends about now: noon where the hour is twelve

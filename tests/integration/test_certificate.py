@@ -175,6 +175,31 @@ def test_a_person_signs_what_was_issued_last(book, stp_etl):
     assert value(book.database, "SELECT count(*) FROM reporting.audit WHERE deed LIKE 'certify%'") == 2
 
 
+def test_who_signs_what_is_incomplete_is_told_so_and_the_audit_keeps_it(book, stp_etl):
+    issued = stp_etl("certify", "--trade-date", DAY)
+    again = stp_etl("certify", "--trade-date", DAY, "--sign-off", "--as", "Olga Petrova")
+
+    assert (issued.code, again.code) == (3, 3)
+    assert again.out == issued.out, "the same certificate in the same order"
+    said = (
+        "is signed as Olga Petrova: it is INCOMPLETE for 1 reason, which the name accepts; they stand under `Why not`"
+    )
+    assert again.err.endswith(f"{said}\n")
+    kept = rows(book.database, "SELECT details FROM reporting.audit WHERE deed = 'certify --sign-off'")
+    assert kept == [({"as": "Olga Petrova", "state": "INCOMPLETE", "reasons": 1},)]
+
+
+def test_a_day_that_has_not_begun_is_refused_and_nothing_is_stored(book, stp_etl):
+    stp_etl.configure('\n[reconciliation]\nbusiness_day_ends = "16:00"\nsweep_at = "16:30"\ntimezone = "Europe/Zurich"')
+
+    done = stp_etl("certify", "--trade-date", "2999-03-02")
+
+    assert done.code == 2
+    assert "2999-03-02 has not begun: it begins at 2999-03-01T15:00:00Z" in done.err
+    assert value(book.database, "SELECT count(*) FROM stp.certificate") == 0
+    assert value(book.database, "SELECT count(*) FROM reporting.audit") == 0
+
+
 def test_a_name_without_signing_is_a_wrong_usage(book, stp_etl):
     assert stp_etl("certify", "--trade-date", DAY, "--as", "Olga").code == 2
     assert stp_etl("certify", "--trade-date", DAY, "--sign-off").code == 2
@@ -202,4 +227,5 @@ def test_the_sheet_names_every_section_even_when_it_is_empty(book, stp_etl, fmt)
     shown = stp_etl("day", "--trade-date", "2030-01-01", "--format", fmt)
 
     assert shown.code == 0
+    assert "2030-01-01 has not begun: it begins at 2029-12-31T22:00:00Z; " in shown.err
     assert shown.out.count("# " if fmt == "csv" else ": none") == 9

@@ -438,6 +438,26 @@ def test_the_hash_tells_settings_apart_but_not_their_secrets():
     assert settings(FEED + "poll_interval_s = 6").settings_hash() != one
 
 
+def test_the_hash_counts_whom_alerts_are_sent_to_and_where_their_secret_comes_from():
+    for name in ("one", "two"):
+        a_file("the same secret", name).chmod(0o600)
+    a_file("https://hooks.example/T0/other", "hook").chmod(0o600)
+
+    def hashed(alerts: str = "") -> str:
+        return settings(f"{FEED}[alerts]\n{alerts}").settings_hash()
+
+    url = 'url = "https://hooks.example/T0/token"\n'
+    different = [
+        "", url, 'url = "https://hooks.other/T0/token"', 'url = "https://hooks.example:444/T0"', 'url_file = "hook"',
+        url + 'secret = "battery staple"', url + 'secret_file = "one"', url + 'secret_file = "two"',
+        url + "timeout_s = 11", url + 'muted = ["gap.escalated"]',
+    ]  # fmt: skip
+    assert len({hashed(each) for each in different}) == len(different)
+    assert hashed('url = "https://hooks.example/T0/another-token"') == hashed(url)
+    assert hashed(url + 'secret = "another"') == hashed(url + 'secret = "battery staple"')
+    assert hashed() == settings().settings_hash()
+
+
 def test_settings_are_frozen():
     found = settings()
 
