@@ -17,15 +17,19 @@ from etl.errors import EtlError
 from etl.store.unit_of_work import UnitOfWork
 
 FOUND_SOMETHING = 3
+EARLIEST_YEAR = 1970
 T = TypeVar("T")
 
 
 def day(text: str) -> date:
-    """Return the day written YYYY-MM-DD."""
+    """Return the day written YYYY-MM-DD; one of long before there were such trades is a slip of the pen."""
     try:
-        return date.fromisoformat(text)
+        found = date.fromisoformat(text)
     except ValueError as error:
         raise typer.BadParameter(f"{text} is no day; write it as 2026-03-02") from error
+    if found.year < EARLIEST_YEAR:
+        raise typer.BadParameter(f"{text} is before {EARLIEST_YEAR}; write it as 2026-03-02")
+    return found
 
 
 def not_begun(asked: date, begins: datetime) -> str:

@@ -193,8 +193,8 @@ def told(feed: str, number: int, content: Mapping[str, Any]) -> Certificate:
         number, feed, content["trade_date"], content["number"], CertificateState(content["state"]),
         content["issued_at"], content["issued_by"], tuple(Reason(**each) for each in content["reasons"]),
         in_words_order(content["counts"]), tuple(content["sums"]), content["basis"], content["difference"],
-        tuple(content["cited"]), bytes(content["trades_sha256"]).hex(), content["settings_hash"], content["software_version"],
-        bytes(content["sha256"]).hex(),
+        tuple(content["cited"]), bytes(content["trades_sha256"]).hex(), content["settings_hash"],
+        content["software_version"], bytes(content["sha256"]).hex(),
     )  # fmt: skip
 
 

@@ -196,6 +196,7 @@ def test_a_day_that_has_not_begun_is_refused_and_nothing_is_stored(book, stp_etl
 
     assert done.code == 2
     assert "2999-03-02 has not begun: it begins at 2999-03-01T15:00:00Z" in done.err
+    assert stp_etl("certify", "--trade-date", "0001-01-01").code == 2
     assert value(book.database, "SELECT count(*) FROM stp.certificate") == 0
     assert value(book.database, "SELECT count(*) FROM reporting.audit") == 0
 
