@@ -21,7 +21,7 @@ from etl.errors import OperatorError
 VERSION = 18
 LAST_WORDS = 3  # lines of what a failed program said
 LONGEST_SOCKET_PATH = 100  # bytes; the kernel's limit is 107
-OPTIONS = "-c listen_addresses='' -c unix_socket_permissions=0700 -c unix_socket_directories='{folder}'"
+OPTIONS = "-c port=5432 -c listen_addresses='' -c unix_socket_permissions=0700 -c unix_socket_directories='{folder}'"
 
 
 class EmbeddedPostgres:
@@ -49,9 +49,11 @@ class EmbeddedPostgres:
     def start(self) -> str:
         """Start the server unless it runs already, making its folder when it is new; return the url.
 
-        Raises OperatorError with what to do when the folder cannot be used.
+        From then on this process and its children do not heed libpq's environment. Raises OperatorError with what to
+        do when the folder cannot be used.
         """
         self._check_folder()
+        _forget_libpq_environment()
         with self._alone():
             if not is_made(self.data_dir):
                 self._run(
@@ -166,6 +168,15 @@ def folder_for(data_dir: Path) -> Path:
 def is_made(data_dir: Path) -> bool:
     """Return whether there is a database in the folder."""
     return (data_dir / "PG_VERSION").exists()
+
+
+def _forget_libpq_environment() -> None:
+    """Take PGPORT, PGSERVICE and their like out of our environment: they may lead away from this server.
+
+    An address cannot overrule all of them: a service is looked up whatever it says.
+    """
+    for name in [each for each in os.environ if each.startswith("PG")]:
+        del os.environ[name]
 
 
 def _packaged(version: int) -> Path:

@@ -16,7 +16,7 @@ from etl.store.database import Database
 from etl.store.unit_of_work import work_on
 from tests.builders import a_raw_message
 from tests.commands import ROOT, CommandLine
-from tests.databases import EMPTY, change, folder
+from tests.databases import EMPTY, change, embedded, folder
 from tests.desk import Desk
 
 
@@ -187,3 +187,30 @@ def test_the_embedded_server_is_started_for_the_shell_and_stopped_after_it(stp_e
 
         assert (upgraded.code, shown.code, shown.out) == (0, 0, "0\n")
         assert not (place / "pg" / "postmaster.pid").exists()
+
+
+LED_AWAY = {
+    "PGPORT": "55432", "PGHOST": "elsewhere", "PGHOSTADDR": "127.0.0.1", "PGUSER": "nobody", "PGDATABASE": "other",
+    "PGOPTIONS": "-c default_transaction_read_only=on", "PGSERVICE": "elsewhere", "PGTARGETSESSIONATTRS": "standby",
+}  # fmt: skip
+
+
+def test_the_environment_of_libpq_does_not_lead_away_from_the_embedded_server(stp_etl):
+    with embedded() as server:
+        given = {"STP_ETL__DATABASE__URL": "", "STP_ETL__DATABASE__DATA_DIR": str(server.data_dir)}
+
+        upgraded = stp_etl.process("db", "upgrade", **given, **LED_AWAY)
+        shown = stp_etl.process("db", "shell", "-Atc", "SHOW transaction_read_only", **given, **LED_AWAY)
+
+        assert (upgraded.code, upgraded.err.count("failed")) == (0, 0), upgraded.err
+        assert (shown.code, shown.out) == (0, "off\n"), shown.err
+
+
+def test_a_server_that_is_started_under_another_pgport_is_found_without_it(stp_etl):
+    with folder() as place:
+        given = {"STP_ETL__DATABASE__URL": "", "STP_ETL__DATABASE__DATA_DIR": str(place / "pg")}
+        sockets = "SELECT string_agg(f, ' ') FROM pg_ls_dir('.') AS f WHERE f ~ '^.s.PGSQL.[0-9]+$'"
+
+        shown = stp_etl.process("db", "shell", "-Atc", sockets, **given, PGPORT="55432")
+
+        assert (shown.code, shown.out) == (0, ".s.PGSQL.5432\n"), shown.err
