@@ -10,6 +10,7 @@ import psycopg
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.pool import ConnectionPoolEntry, PoolResetState
 
 from etl.errors import (
     CommitUnknownError,
@@ -103,6 +104,7 @@ class Database:
             max_overflow=pool_size,
             pool_timeout=connect_timeout_s,
             pool_use_lifo=True,
+            pool_reset_on_return=None,  # see _undo
             connect_args={
                 "connect_timeout": connect_timeout_s,
                 "application_name": "stp-etl",
@@ -115,6 +117,7 @@ class Database:
             },
         )
 
+        event.listen(self.engine, "reset", _undo)
         if url_now is not None:
             event.listen(self.engine, "do_connect", lambda _d, _r, _a, given: self._log_in_as_now(given))
 
@@ -181,6 +184,22 @@ def password_of(address: URL) -> str | None:
     """Return the password in an address, wherever it stands there."""
     in_query = address.query.get("password")
     return address.password or (in_query if isinstance(in_query, str) else None)
+
+
+def _undo(connection: Any, record: ConnectionPoolEntry | None, state: PoolResetState) -> None:
+    """Undo what a connection has begun that comes back to the pool; a lost one has nothing to undo and is let go.
+
+    The pool's own way logs each lost one as an error with its traceback; whoever used it says that in our words.
+    """
+    if state.transaction_was_reset:
+        return
+    try:
+        connection.rollback()
+    except psycopg.OperationalError as error:
+        if not connection.closed:
+            raise
+        if record is not None:
+            record.invalidate(error)
 
 
 def _without_password(address: URL) -> URL:

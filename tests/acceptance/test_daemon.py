@@ -262,6 +262,7 @@ def test_law_4_an_answer_in_hand_outlives_a_database_that_goes_away(play, tmp_pa
                     )
                 assert proof.holds, proof.differences[:5]
                 database.close()
+        assert daemon.events("Exception during reset or similar") == []  # the daemon says it in words of its own
 
 
 def test_a_missing_schema_is_a_sentence(play, tmp_path, empty_database):

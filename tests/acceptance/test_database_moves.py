@@ -59,6 +59,7 @@ def test_law_1_a_promoted_standby_that_lost_commits_heals_by_itself(primary, pla
             daemon.started()
             until(lambda: len(booked(before)) == 30, what="the first trades")
             standby.catch_up()
+            assert status_of(after)["leader"] == status_of(before)["leader"] is not None
             standby.disconnect()
             here.sandbox.control.execute(20)
             until(lambda: len(booked(before)) == 50, what="the trades that will be lost")

@@ -15,6 +15,7 @@ from sqlalchemy import event, text
 from etl.clock import SystemClock
 from etl.errors import DatabaseAwayError, TransientError
 from etl.pipeline.book import Booker
+from etl.store.copying import driver_of
 from etl.store.database import Database
 from etl.store.unit_of_work import work_on
 from etl.vendor.feed import QueueAnswer
@@ -239,3 +240,32 @@ def test_booking_on_a_full_disk_is_undone_and_done_later(database):
 
     assert booking.book() == {"booked": 1}
     booking.check_positions()
+
+
+def test_a_lost_connection_is_no_error_of_the_pool_and_is_not_used_again(database, victim, caplog):
+    with victim.engine.connect() as connection:  # used beside SQLAlchemy, which therefore does not know that it is lost
+        driver = driver_of(connection)
+        driver.execute("SELECT 1")
+        change(database, TERMINATE, pid=driver.info.backend_pid)
+
+    assert value(victim, "SELECT 1") == 1
+    assert caplog.records == []
+
+
+def test_what_a_connection_had_begun_is_undone_before_it_is_lent_again(database, victim):
+    with victim.engine.connect() as connection:
+        driver_of(connection).execute("CREATE TABLE stp.begun ()")
+        pid = driver_of(connection).info.backend_pid
+
+    assert value(victim, "SELECT pg_backend_pid()") == pid
+    assert value(victim, "SELECT to_regclass('stp.begun')") is None
+
+
+def test_a_connection_that_cannot_be_undone_is_still_an_error_in_the_log(victim, caplog):
+    with victim.engine.connect() as connection:
+        driver = driver_of(connection)
+        driver.execute("SELECT 1")
+        driver.rollback = lambda: driver.execute("SELECT 1/0")  # whatever nobody has thought of
+
+    (said,) = caplog.records
+    assert (said.levelname, said.message) == ("ERROR", "Exception during reset or similar")
