@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -116,9 +117,33 @@ class PollJob:
         self._drained_at: float | None = None
         self._said = ""
         self._clock_is_off = False
+        self._kept: tuple[int, str | None] | None = None  # under which epoch, and why we are refused
 
     def __call__(self) -> Mapping[str, int] | None:
-        """Drain once; return pages and messages, or None while a pause after trouble, or of the market, lasts."""
+        """Drain once; return pages and messages, or None while a pause after trouble, or of the market, lasts.
+
+        What keeps us from it until a person acts is kept for `stp-etl status`, until a drain shows that it is over.
+        """
+        try:
+            counts = self._poll()
+        except OperatorError as error:
+            self._keep_refused(str(error))
+            raise
+        if counts:
+            self._keep_refused(None)
+        return counts
+
+    def _keep_refused(self, why: str | None) -> None:
+        feed, app = self._feed, self._app
+        told = (feed.lease.epoch, why)
+        if not feed.leads or told == self._kept:
+            return
+        with suppress(EtlError), app.open_work() as work:  # the database's own troubles are said elsewhere
+            work.feeds.say_refused(feed.feed_id, feed.lease.epoch, why, app.clock.now())
+            work.commit()
+            self._kept = told
+
+    def _poll(self) -> Mapping[str, int] | None:
         feed = self._feed
         if feed.poller.resting_s > 0:
             return None

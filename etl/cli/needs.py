@@ -41,6 +41,8 @@ def _leading(app: App, row: Listed) -> Iterator[str]:
         yield f"{row['holder']} led it since {instant(row['taken_at'])} and is gone without a word; {START}"
     elif row["paused_at"] is not None:
         return
+    elif row["leader"] is not None and row["refused"] is not None:
+        yield f"{row['leader']} leads it and cannot poll since {instant(row['refused_at'])}: {row['refused']}"
     elif row["last_poll_at"] is None:
         yield f"never polled; {START}" if row["leader"] is None else f"never polled{_although(row)}"
     elif row["leader"] is None:

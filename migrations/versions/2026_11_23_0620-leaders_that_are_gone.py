@@ -6,7 +6,7 @@ revision = "0011"
 down_revision = "0010"
 branch_labels = None
 depends_on = None
-works_from = "0010"
+works_from = "0003"
 
 FEED_STATUS = """
         SELECT f.name AS feed, {leader} AS leader, l.epoch,

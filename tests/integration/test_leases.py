@@ -188,3 +188,20 @@ def test_two_polls_of_a_feed_are_never_open_at_once(open_work):
 
     with pytest.raises(AssertionError, match="another poll is open"):
         an_open_poll(open_work, feed)
+
+
+def test_what_a_leader_is_refused_is_forgotten_by_the_next_and_not_said_by_an_old_one(database):
+    feed, told = a_feed_of(database), []
+
+    def say(epoch):
+        with work_on(database)() as work:
+            work.feeds.say_refused(feed.feed_id, epoch, "no such user", START)
+            work.commit()
+        told.append(rows(database, "SELECT refused, refused_at FROM stp.lease"))
+
+    say(feed.epoch)
+    a_feed_of(database)  # is taken over
+    told.append(rows(database, "SELECT refused, refused_at FROM stp.lease"))
+    say(feed.epoch)
+
+    assert told == [[("no such user", START)], [(None, None)], [(None, None)]]

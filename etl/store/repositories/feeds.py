@@ -150,7 +150,14 @@ class FeedRepository:
         statement = (
             update(LeaseRow)
             .where(LeaseRow.feed_id == feed_id)
-            .values(epoch=LeaseRow.epoch + 1, holder=holder, taken_at=at, timeline=func.stp.timeline())
+            .values(
+                epoch=LeaseRow.epoch + 1,
+                holder=holder,
+                taken_at=at,
+                timeline=func.stp.timeline(),
+                refused=None,
+                refused_at=None,
+            )
             .returning(LeaseRow.epoch)
         )
         epoch = int(self._connection.execute(statement).scalar_one())
@@ -168,6 +175,12 @@ class FeedRepository:
         """
         if self._connection.execute(text(HOLD), {"feed_id": feed_id, "epoch": epoch}).one_or_none() is None:
             raise fence_lost()
+
+    def say_refused(self, feed_id: int, epoch: int, why: str | None, at: datetime) -> None:
+        """Keep why this leader cannot poll until a person acts, or that it can; a takeover forgets it."""
+        statement = update(LeaseRow).where(LeaseRow.feed_id == feed_id, LeaseRow.epoch == epoch)
+        values = {"refused": why, "refused_at": None if why is None else at}
+        self._connection.execute(statement.where(LeaseRow.refused.is_distinct_from(why)).values(values))
 
     def leader(self, feed_id: int) -> str | None:
         """Return who leads the feed, or None."""

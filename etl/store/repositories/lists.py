@@ -57,7 +57,8 @@ CONDITIONS: Mapping[str, str] = MappingProxyType(
 FEEDS = """
 SELECT s.*, f.base_url, f.organisation, f.user_name, f.first_seen_at, f.paused_at, f.paused_until, f.paused_by,
     f.paused_reason, f.second_consumer_since, b.held_at, b.held_reason, f.other_database,
-    l.holder, l.taken_at, CASE WHEN c.outcome IS NULL THEN c.opened_at END AS open_poll_since
+    l.holder, l.taken_at, l.refused, l.refused_at,
+    CASE WHEN c.outcome IS NULL THEN c.opened_at END AS open_poll_since
 FROM reporting.feed_status s JOIN stp.feed f ON f.name = s.feed JOIN stp.booker b ON b.feed_id = f.id
 JOIN stp.lease l ON l.feed_id = f.id LEFT JOIN stp.current_poll c ON c.feed_id = f.id
 """

@@ -50,6 +50,8 @@ class LeaseRow(Row):
     holder: Mapped[str | None] = mapped_column(comment="Host and process of the leader")
     taken_at: Mapped[datetime | None]
     timeline: Mapped[int | None] = mapped_column(comment="Of the database when it was taken: a fence too")
+    refused: Mapped[str | None] = mapped_column(comment="Why the leader cannot poll until a person acts")
+    refused_at: Mapped[datetime | None] = mapped_column(comment="Since when that is so")
 
 
 class BookerRow(Row):
