@@ -20,10 +20,11 @@ from etl.cli.options import (
     reason_given,
 )
 from etl.cli.options import instant as instant_of
-from etl.cli.output import Format, FormatOption, instant, remark, show, show_card
+from etl.cli.output import Format, FormatOption, instant, remark, show, show_card, showable
 from etl.cli.resend import asked_window
 from etl.controls.manual import ManualRequest, open_by_hand
 from etl.controls.widening import approve
+from etl.domain.evidence import moment, why_asked, why_doubted
 from etl.domain.gaps import GapCause, GapState
 from etl.domain.window import Window
 from etl.errors import EtlError
@@ -40,8 +41,9 @@ LISTED = (
 )  # fmt: skip
 RESENDS = (
     "resend_id", "from_date", "to_date", "requested_at", "state", "tries", "received", "recovered", "duplicates",
-    "absent", "excused", "detail",
+    "absent", "excused", "request_id", "detail", "asked_again_because",
 )  # fmt: skip
+UNTOLD = ("evidence", "healed_before", "not_before", "unexplained")
 OVER = (GapState.HEALED, GapState.CLOSED)
 GapNumber = Annotated[int, typer.Argument(help="Number of the gap.", metavar="GAP")]
 
@@ -70,11 +72,13 @@ def show_gap(context: typer.Context, gap: GapNumber, fmt: FormatOption = Format.
     if fmt is not Format.TABLE:
         show_card(row | {"resends": resends}, fmt)
         return
-    show_card({name: row[name] for name in row if name != "evidence"})
+    show_card(card_of(row, app.clock.now()))
     typer.echo("\nWhat made us doubt")
-    show([in_words(each) for each in row["evidence"]], ("at", "what"))
+    for each in row["evidence"]:
+        show_sentences(each)
     typer.echo("\nWhat was asked, and what came back")
-    show(resends, RESENDS)
+    again = why_asked(resends, row["evidence"])
+    show([each | {"asked_again_because": why} for each, why in zip(resends, again, strict=True)], RESENDS)
 
 
 @cli.command("open", epilog="Example: stp-etl gaps open --feed main --from 2026-03-02 --to 2026-03-03 --reason 'br 17'")
@@ -134,7 +138,15 @@ def close_gap(context: typer.Context, gap: GapNumber, reason: ReasonOption) -> N
         row, at = known_gap(work, gap), app.clock.now()
         if row["state"] in OVER:
             raise EtlError(f"gap {gap} is {row['state']} since {instant(row['closed_at'])}; nothing to close")
-        work.gaps.change(gap, state=GapState.CLOSED, closed_at=at, closed_by=operator, reason=reason, wanted_from=None)
+        work.gaps.change(
+            gap,
+            state=GapState.CLOSED,
+            closed_at=at,
+            closed_by=operator,
+            reason=reason,
+            wanted_from=None,
+            why=f"{operator} closed it: {reason}",
+        )
         work.gaps.drop_resends(gap, at, f"gap closed by {operator}")
         details = {"from": str(row["from_date"]), "to": str(row["to_date"]), "state": row["state"]}
         work.attention.record(Deed(at, operator, "gaps close", reason, row["feed"], f"gap {gap}", details))
@@ -173,7 +185,19 @@ def known_gap(work: UnitOfWork, number: int) -> dict[str, Any]:
     return row
 
 
-def in_words(evidence: dict[str, Any]) -> dict[str, str]:
-    """Return one piece of evidence as a line."""
-    rest = "; ".join(f"{name} {value}" for name, value in evidence.items() if name != "at")
-    return {"at": evidence["at"], "what": rest}
+def card_of(row: dict[str, Any], now: datetime) -> dict[str, Any]:
+    """Return what a person needs of a gap, first of all why it is as it is; nothing that is over, or empty."""
+    over = row["state"] in OVER
+    told = {name: value for name, value in row.items() if name not in UNTOLD and value is not None}
+    if not over and row["healed_before"] is not None:
+        told["done"] = f"all days before {row['healed_before']} have come again"
+    if not over and row["not_before"] > now:
+        told["not_before"] = row["not_before"]
+    return told
+
+
+def show_sentences(evidence: dict[str, Any]) -> None:
+    """Write one piece of evidence: when, and what it says."""
+    at = moment(datetime.fromisoformat(evidence["at"])) if "at" in evidence else ""
+    for place, sentence in enumerate(why_doubted(evidence)):
+        typer.echo(showable(f"{at if place == 0 else '':{len(at)}}  {sentence}"))

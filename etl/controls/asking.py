@@ -7,9 +7,10 @@ from datetime import datetime, timedelta
 import structlog
 
 from etl.controls.resend import HealedFeed
+from etl.domain.evidence import NOT_ASKED_YET, moment, why_ghost
 from etl.domain.gaps import GapCause, GapState, ResendState
 from etl.domain.window import Window
-from etl.store.repositories.gap_words import Gap, Resend
+from etl.store.repositories.gap_words import Gap, Ghost, Resend
 from etl.store.unit_of_work import OpenWork, UnitOfWork
 
 BUDGET_PAUSE = timedelta(hours=1)
@@ -28,6 +29,35 @@ def next_days(work: UnitOfWork, feed: HealedFeed, left: Window) -> Window:
             break
         chosen = chosen.with_(piece)
     return chosen
+
+
+def waits_for(
+    gap: Gap, ghost: Ghost | None, *, now: datetime, ghost_s: float, empty_at: datetime | None
+) -> str | None:  # fmt: skip
+    """Return why nothing may be asked for a gap now, in words that stay the same until it changes; None: it may be.
+
+    A reason that was written with an instant to wait for holds until then. `ghost`: a request given up on (A22);
+    `empty_at`: when the queue was last proven empty, after which a resend can be told from what was lost.
+    """
+    if now < gap.not_before and gap.why not in (None, NOT_ASKED_YET):
+        return gap.why
+    if ghost is not None:
+        return why_ghost(ghost.request_id, ghost.given_up_at + timedelta(seconds=ghost_s))
+    if now < gap.not_before:
+        return f"nothing is asked for before {moment(gap.not_before)}"
+    if gap.cause != GapCause.OPERATOR and (empty_at is None or empty_at <= gap.doubted_at):
+        return f"a poll has to end well first: none has since {moment(gap.doubted_at)}"
+    return None
+
+
+def sweep_waits_for(feed: HealedFeed, gap: Gap, *, lossy: Gap | None, now: datetime) -> str | None:
+    """Return why a sweep may not ask now: what is known to be in doubt comes first; None where it may."""
+    if lossy is not None:
+        return f"gap {lossy.id} comes first"
+    times = feed.times
+    if times.may_run(gap.cause, gap.to_date, now):
+        return None
+    return f"the quiet hours, {times.quiet_from:%H:%M} to {times.quiet_until:%H:%M} {times.zone.key}"
 
 
 def budget_allows(

@@ -10,14 +10,15 @@ import structlog
 
 from etl import metrics
 from etl.clock import Clock
-from etl.controls.asking import BUDGET_PAUSE, asked_before, budget_allows, next_days
+from etl.controls.asking import BUDGET_PAUSE, asked_before, budget_allows, next_days, sweep_waits_for, waits_for
 from etl.controls.resend import Ended, HealedFeed, Resender
 from etl.controls.sweep import judged
+from etl.domain.evidence import NOT_ASKED_YET, why_healed, why_twice
 from etl.domain.gaps import MARGIN, GapCause, GapState, ResendState
 from etl.domain.sweeps import SWEEPS
 from etl.domain.window import Window
 from etl.errors import TransientError
-from etl.store.repositories.gap_words import Gap, Resend
+from etl.store.repositories.gap_words import Gap, Ghost, Resend
 from etl.store.unit_of_work import OpenWork, UnitOfWork
 
 TRIES = 3
@@ -67,16 +68,14 @@ class Healer:
             ghost = self._ghost_about(work)
         if resend is not None:
             return self._follow(resend) if self._clock.monotonic() >= self._not_again_before else {}
-        lossy = any(gap.cause not in SWEEPS for gap in gaps)
+        lossy = next((gap for gap in gaps if gap.cause not in SWEEPS), None)
         for gap in gaps:
             if gap.left is None:
                 return {"healed": self._heal(gap)}
-            if gap.cause in SWEEPS and (lossy or not self._feed.times.may_run(gap.cause, gap.to_date, now)):
-                self._say_waiting(gap, "sweeps wait for gaps and, but for the day just closed, for the quiet hours")
-                continue
-            polled_well = empty_at is not None and empty_at > gap.doubted_at
-            if ghost or now < gap.not_before or not (polled_well or gap.cause == GapCause.OPERATOR):
-                self._say_waiting(gap)
+            why = sweep_waits_for(self._feed, gap, lossy=lossy, now=now) if gap.cause in SWEEPS else None
+            why = why or waits_for(gap, ghost, now=now, ghost_s=self._feed.ghost_s, empty_at=empty_at)
+            if why is not None:
+                self._say_waiting(gap, why)
             elif self._reaches_back(gap) and budget_allows(self._open_work, self._feed, gap, now):
                 return {"asked": self._ask(gap, gap.left)}
         return {}
@@ -155,11 +154,11 @@ class Healer:
                 gap.id, state=GapState.WAITING, not_before=now + timedelta(seconds=pause_s), why=ended.detail
             )
         elif counts.held == 0 and not asked_before(earlier, now, self._feed.ghost_s):
-            why = "we hold no trade of these days, so they are asked for twice"
-            pause = timedelta(seconds=self._feed.ghost_s)
-            work.gaps.change(gap.id, state=GapState.WAITING, not_before=now + pause, why=why)
+            second_at = now + timedelta(seconds=self._feed.ghost_s)
+            why = f"we hold no trade of these days, so {why_twice(second_at)}"
+            work.gaps.change(gap.id, state=GapState.WAITING, not_before=second_at, why=why)
         else:
-            work.gaps.change(gap.id, healed_before=resend.window.end, state=GapState.OPEN, why=None)
+            work.gaps.change(gap.id, healed_before=resend.window.end, state=GapState.OPEN, why=NOT_ASKED_YET)
 
     def _ask(self, gap: Gap, left: Window) -> int:
         """Write the request down, then send it; return how many were sent."""
@@ -170,6 +169,7 @@ class Healer:
                 return 0
             window = next_days(work, self._feed, left)
             work.gaps.change(gap.id, state=GapState.RESENDING, why=None)
+            work.gaps.queue_behind(gap, self._clock.now())
             by, reason = work.gaps.asked_by(gap)
             resend = work.gaps.request(gap, window, at=self._clock.now(), by=by, reason=reason)
             work.commit()
@@ -199,11 +199,11 @@ class Healer:
                 self._escalate(work, gap, f"resend {resend.id}: 404 although we hold {held} trades of these days")
             elif asked_before(asked[:-1], now, self._feed.ghost_s):
                 work.gaps.change_resend(resend.id, state=ResendState.COMPLETE, detail="404 twice, and we hold none")
-                work.gaps.change(gap.id, healed_before=resend.window.end, state=GapState.OPEN, why=None)
+                work.gaps.change(gap.id, healed_before=resend.window.end, state=GapState.OPEN, why=NOT_ASKED_YET)
             else:
-                pause = timedelta(seconds=self._feed.ghost_s)
-                why = "404: nothing in these days, perhaps; they are asked for twice"
-                work.gaps.change(gap.id, state=GapState.WAITING, not_before=now + pause, why=why)
+                second_at = now + timedelta(seconds=self._feed.ghost_s)
+                why = f"404: nothing in these days, perhaps; {why_twice(second_at)}"
+                work.gaps.change(gap.id, state=GapState.WAITING, not_before=second_at, why=why)
             work.commit()
 
     def _pause(self) -> None:
@@ -224,7 +224,10 @@ class Healer:
                 return booked
             work.feeds.hold_fence(self._feed.feed_id, self._resender.epoch())
             if work.gaps.hold(gap):
-                work.gaps.change(gap.id, from_date=oldest - MARGIN, healed_before=None)
+                first = oldest - MARGIN
+                work.gaps.change(gap.id, from_date=first, healed_before=None)
+                told = {"at": self._clock.now().isoformat(), "oldest_booked": oldest.isoformat()}
+                work.gaps.note(gap.id, told | {"from": first.isoformat()})
                 work.commit()
         return False
 
@@ -235,7 +238,10 @@ class Healer:
             if not work.gaps.hold(gap):
                 return 0
             recovered, at = work.measures.recovered_by(gap), self._clock.now()
-            why = judged(work, self._feed, gap, recovered, at) if gap.cause in SWEEPS else None
+            complete = work.measures.resends_complete(gap.id)
+            why = why_healed(gap.window, resends=complete, recovered=recovered, known=gap.already_known)
+            if gap.cause in SWEEPS and (found := judged(work, self._feed, gap, recovered, at)) is not None:
+                why = f"{why}; {found}"
             work.gaps.change(gap.id, state=GapState.HEALED, closed_at=at, why=why, recovered=recovered)
             work.commit()
         log.info("gap.healed", feed=self._feed.name, gap_id=gap.id, recovered=recovered)
@@ -245,17 +251,19 @@ class Healer:
         work.gaps.change(gap.id, state=GapState.ESCALATED, why=why)
         log.error("gap.escalated", feed=self._feed.name, gap_id=gap.id, why=why)
 
-    def _ghost_about(self, work: UnitOfWork) -> bool:
-        """Return whether a request that we gave up on may still be executed, and swallow what comes again (A22)."""
+    def _ghost_about(self, work: UnitOfWork) -> Ghost | None:
+        """Return a request that we gave up on, may still be executed, and would swallow what comes again (A22)."""
         since = self._clock.now() - timedelta(seconds=self._feed.ghost_s)
-        return work.gaps.doubt_since(self._feed.feed_id, since) is not None
+        return work.measures.ghost(self._feed.feed_id, since)
 
-    def _say_waiting(self, gap: Gap, why: str | None = None) -> None:
-        if gap.state == GapState.OPEN:
-            with self._open_work() as work:
-                if work.gaps.hold(gap):
-                    work.gaps.change(gap.id, state=GapState.WAITING, why=why)
-                    work.commit()
+    def _say_waiting(self, gap: Gap, why: str) -> None:
+        """Write what a gap waits for, once for each reason."""
+        if gap.state == GapState.RESENDING or (gap.state, gap.why) == (GapState.WAITING, why):
+            return
+        with self._open_work() as work:
+            if work.gaps.hold(gap):
+                work.gaps.change(gap.id, state=GapState.WAITING, why=why)
+                work.commit()
 
     def _gap_of(self, work: UnitOfWork, resend: Resend) -> Gap | None:
         """Return the gap of a resend; None when a person closed it meanwhile."""

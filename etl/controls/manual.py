@@ -6,6 +6,7 @@ from datetime import datetime
 
 import msgspec
 
+from etl.domain.evidence import NOT_ASKED_YET
 from etl.domain.gaps import GapCause
 from etl.domain.window import Window
 from etl.errors import OperatorError
@@ -43,8 +44,9 @@ def open_by_hand(work: UnitOfWork, feed_id: int, request: ManualRequest, at: dat
             )
         return int(known["id"]), False
     gap_id = work.gaps.open(
-        feed_id, GapCause.OPERATOR, request.window, at=at, not_before=at, evidence=evidence, alone=True
-    )
+        feed_id, GapCause.OPERATOR, request.window, at=at, not_before=at, evidence=evidence, alone=True,
+        why=NOT_ASKED_YET,
+    )  # fmt: skip
     work.gaps.change(gap_id, request_key=request.key)
     work.requests.announce(feed_id)
     details = {"from": request.window.start.isoformat(), "to": request.window.last.isoformat(), "key": request.key}

@@ -53,7 +53,8 @@ class Doubt(msgspec.Struct, frozen=True):
     """What is known when a poll turns out to be in doubt.
 
     `doubt_from`: kept with the poll. `oldest_landed`: the oldest trade date that landed since the queue was last
-    proven empty. `lateness_days`: the greatest seen in 90 days between a trade date and its landing.
+    proven empty. `lateness_days`: the greatest seen in 90 days between a trade date and its landing. `max_count`:
+    trades that the answer may have carried at the most.
     """
 
     doubt_from: date
@@ -61,6 +62,7 @@ class Doubt(msgspec.Struct, frozen=True):
     vendor_date: datetime | None = None
     oldest_landed: date | None = None
     lateness_days: int = 0
+    max_count: int | None = None
 
 
 WIDTHS = (7, 31)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from datetime import date, datetime, timedelta
+from typing import Any
 
 import msgspec
 import structlog
 
+from etl.domain.calendar import DATED_AHEAD
+from etl.domain.evidence import why_ghost
 from etl.domain.gaps import GapCause, GapState, window_of
 from etl.store.unit_of_work import UnitOfWork
 
@@ -42,22 +45,24 @@ def open_gap(work: UnitOfWork, feed_id: int, doubted: Doubted, *, at: datetime, 
     """
     work.gaps.lock(feed_id)
     doubt = work.gaps.doubt(feed_id, doubted.poll_id, at)
-    lateness = work.gaps.lateness_days(feed_id, (at - REMEMBER_LATENESS).date())
+    lateness = work.measures.lateness_days(feed_id, (at - REMEMBER_LATENESS).date())
     window = window_of(msgspec.structs.replace(doubt, lateness_days=lateness))
-    evidence = {
-        "at": at.isoformat(),
-        "poll_id": doubted.poll_id,
-        "request_id": doubted.request_id,
-        "cause": doubted.cause,
-        "doubt_from": doubt.doubt_from.isoformat(),
-    }
+    evidence: dict[str, Any] = {
+        "at": at.isoformat(), "poll_id": doubted.poll_id, "request_id": doubted.request_id, "cause": doubted.cause,
+        "max_count": doubt.max_count, "doubt_from": doubt.doubt_from.isoformat(), "lateness_days": lateness,
+        "oldest_landed": doubt.oldest_landed and doubt.oldest_landed.isoformat(),
+        "today": (window.last - DATED_AHEAD).isoformat(), "from": window.start.isoformat(),
+        "to": window.last.isoformat(),
+    }  # fmt: skip
     poison = False
     if doubted.unreadable is not None:
         evidence["unreadable"] = sha256 = hashlib.sha256(doubted.unreadable).hexdigest()
-        poison = work.gaps.seen_unreadable(feed_id, sha256, at - REMEMBER_POISON)
+        poison = work.measures.seen_unreadable(feed_id, sha256, at - REMEMBER_POISON)
+    until = at + timedelta(seconds=ghost_s)
     gap_id = work.gaps.open(
-        feed_id, GapCause.IN_DOUBT, window, at=at, not_before=at + timedelta(seconds=ghost_s), evidence=evidence
-    )
+        feed_id, GapCause.IN_DOUBT, window, at=at, not_before=until, evidence=evidence,
+        why=why_ghost(doubted.request_id, until),
+    )  # fmt: skip
     work.gaps.cover(doubted.poll_id, gap_id)
     if poison:
         why = "the vendor sent the same unreadable bytes again; another resend would bring them once more"

@@ -8,6 +8,7 @@ import msgspec
 import structlog
 
 from etl.domain.calendar import trade_day
+from etl.domain.evidence import moment
 from etl.domain.gaps import Doubt, GapCause, window_of
 from etl.domain.window import Window
 from etl.errors import OtherDatabaseError
@@ -78,7 +79,8 @@ def _open_gap(work: UnitOfWork, feed: FailedOver, cause: str, at: datetime) -> i
     not_before = at + timedelta(seconds=feed.ghost_s)
     evidence = {"at": at.isoformat(), "cause": cause}
     gap_id = work.gaps.open(
-        feed.feed_id, GapCause.FAILOVER, window, at=at, not_before=not_before, evidence=evidence
+        feed.feed_id, GapCause.FAILOVER, window, at=at, not_before=not_before, evidence=evidence,
+        why=f"requests of before the failover may still be executed until {moment(not_before)} (ghost_s)",
     )  # fmt: skip
     if survived.last_page is not None:
         work.gaps.cover(survived.last_page, gap_id)
@@ -98,7 +100,7 @@ def doubted_window(
         days.append(trade_day(restored_from))
     if (resend := work.gaps.in_flight(feed.feed_id)) is not None:
         days.append(resend.from_date)
-    lateness = work.gaps.lateness_days(feed.feed_id, (at - REMEMBER_LATENESS).date())
+    lateness = work.measures.lateness_days(feed.feed_id, (at - REMEMBER_LATENESS).date())
     return window_of(Doubt(min(days), at, oldest_landed=survived.oldest_landed, lateness_days=lateness))
 
 

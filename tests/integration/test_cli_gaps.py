@@ -134,7 +134,7 @@ def test_a_gap_is_opened_shown_and_closed_on_the_record(led, stp_etl, database):
     assert "gap 1 is open; follow it with: stp-etl gaps show 1" in opened.err
     assert (listed["gap_id"], listed["cause"], listed["state"]) == (1, "operator", "open")
     assert "What made us doubt" in shown.out
-    assert "by olga; reason br 17" in shown.out
+    assert "olga asks for these days: br 17" in shown.out
     assert "What was asked, and what came back" in shown.out
     assert "gap 1 is closed since" in again.err
     assert rows(database, "SELECT state, closed_by, reason FROM reporting.gap") == [

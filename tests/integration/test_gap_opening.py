@@ -35,7 +35,10 @@ def test_a_doubt_opens_its_gap(healing):
     healing.drain(in_doubt())
 
     assert healing.gaps("cause, state, from_date::text, to_date::text") == [("in_doubt", "open", *WINDOW)]
-    ((evidence,),) = healing.gaps("evidence")
+    ((evidence, why),) = healing.gaps("evidence, why")
+    request_id = healing.vendor.asked[-1].request_id
+    assert why.startswith(f"the request {request_id} was given up on and may still be executed until 2024-03-13T15:")
+    assert (evidence[0]["max_count"], evidence[0]["from"], evidence[0]["to"]) == (50, *WINDOW)
     assert [each["cause"] for each in evidence] == ["timeout"]
     assert evidence[0]["request_id"] == healing.vendor.asked[-1].request_id
     assert value(healing.database, COVERED) == 1

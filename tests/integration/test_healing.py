@@ -42,7 +42,11 @@ def test_what_was_lost_is_booked_and_counted(healing):
     healing.heal()
 
     assert healing.booked() == {"KNOWN", "LOST"}
-    assert healing.gaps("state, recovered, already_known, why") == [("healed", 1, 1, None)]
+    assert healing.gaps("state, recovered, already_known, why") == [(
+        "healed", 1, 1,
+        "every day from 2024-03-12 to 2024-03-17 came again in full: 5 resends complete, 1 trades recovered, "
+        "1 known already",
+    )]  # fmt: skip
 
 
 def test_days_are_asked_for_in_their_order_and_those_without_a_held_trade_together_and_twice(healing):
@@ -490,3 +494,45 @@ def test_a_gap_over_a_month_that_holds_nothing_is_asked_for_as_one(database, clo
     assert healing.vendor.resends == [("2024-01-01", "2024-01-31")] * 2
     assert healing.drain(empty()).proven_empty
     healing.close()
+
+
+def test_a_gap_says_at_all_times_what_it_waits_for(healing):
+    first = healing.why()
+    told = [first]
+
+    def healed():
+        told.append(healing.why() if healing.state() in ("open", "waiting") else "-")
+        return healing.state() == "healed"
+
+    healing.turn_until(healed)
+
+    request_id = healing.gaps("evidence")[0][0][0]["request_id"]
+    assert first.startswith(f"the request {request_id} was given up on and may still be executed until 2024-03-13T15:")
+    assert all(told)
+    assert any("asked for twice, the second time at 2024-03-13T15:" in each for each in told)
+
+
+def test_a_gap_that_waits_is_written_once_for_each_reason(healing):
+    """A row is rewritten by each update: its place tells."""
+    healing.turn(1)
+    before = healing.gaps("state, why, ctid::text")
+    for _ in range(5):
+        healing.turn(1)
+
+    assert before[0][0] == "waiting"
+    assert healing.gaps("state, why, ctid::text") == before
+
+
+def test_a_gap_without_a_poll_that_ended_well_says_so(healing):
+    healing.clock.advance(130)
+    healing.healer.step()
+
+    assert healing.why().startswith("a poll has to end well first: none has since 2024-03-13T15:")
+
+
+def test_a_gap_behind_another_says_which_comes_first(healing):
+    opened(healing, "2024-01-10", "2024-01-10")
+
+    healing.turn_until(lambda: healing.vendor.resends)
+
+    assert (healing.state(2), healing.state(1), healing.why(1)) == ("resending", "waiting", "gap 2 is asked for first")

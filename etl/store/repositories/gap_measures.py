@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import date, datetime
 
-from sqlalchemy import Connection, bindparam, exists, or_, select, text
+from sqlalchemy import Connection, bindparam, exists, func, or_, select, text
 
-from etl.store.repositories.gap_words import RECOVERED_BY, Gap
+from etl.domain.gaps import GapState, ResendState
+from etl.store.repositories.gap_words import LATENESS, RECOVERED_BY, Gap, Ghost
 from etl.store.repositories.gaps import IN_FLIGHT, UNFINISHED
 from etl.store.rows.breaks import ReconBreakRow
 from etl.store.rows.gap import GapRow, ResendRow
-from etl.store.rows.poll import UnbookedRow
+from etl.store.rows.poll import PollRow, UnbookedRow
 
 TO_HEAL = select(
     or_(
@@ -51,3 +53,30 @@ class GapMeasures:
             ReconBreakRow.feed_id == feed_id, ReconBreakRow.kind == "status", ReconBreakRow.key.in_(trade_ids)
         )
         return {row[0]: row[1] for row in self._connection.execute(statement) if row[1] is not None}
+
+    def lateness_days(self, feed_id: int, since: date) -> int:
+        """Return the greatest number of days between a trade date since then and the landing of its trade."""
+        return int(self._connection.execute(LATENESS, {"feed_id": feed_id, "since": since}).scalar_one())
+
+    def seen_unreadable(self, feed_id: int, sha256: str, since: datetime) -> bool:
+        """Return whether the same unreadable bytes opened a gap that a resend was asked for and did not heal."""
+        statement = (
+            select(GapRow.id)
+            .join(ResendRow, ResendRow.gap_id == GapRow.id)
+            .where(GapRow.feed_id == feed_id, GapRow.opened_at >= since, GapRow.state != GapState.HEALED)
+            .where(GapRow.evidence.contains([{"unreadable": sha256}]))
+        )
+        return self._connection.execute(statement.limit(1)).first() is not None
+
+    def ghost(self, feed_id: int, since: datetime) -> Ghost | None:
+        """Return the last poll that ended in doubt since then; its request may still be executed."""
+        statement = select(PollRow.id, PollRow.request_id, PollRow.closed_at).where(
+            PollRow.feed_id == feed_id, PollRow.outcome == "in_doubt", PollRow.closed_at >= since
+        )
+        row = self._connection.execute(statement.order_by(PollRow.closed_at.desc()).limit(1)).one_or_none()
+        return None if row is None else Ghost(*row)
+
+    def resends_complete(self, gap_id: int) -> int:
+        """Return how many resends of the gap brought all that they asked for."""
+        statement = select(func.count()).where(ResendRow.gap_id == gap_id, ResendRow.state == ResendState.COMPLETE)
+        return int(self._connection.execute(statement).scalar_one())

@@ -124,7 +124,9 @@ class Gap(msgspec.Struct, frozen=True):
     state: str
     opened_at: datetime
     recovered: int
+    already_known: int
     wanted_from: date | None
+    why: str | None
 
     @property
     def window(self) -> Window:
@@ -136,6 +138,14 @@ class Gap(msgspec.Struct, frozen=True):
         """Return the days that have not come again yet; None when all have."""
         start = max(self.from_date, self.healed_before or self.from_date)
         return Window.of(start, self.to_date) if start <= self.to_date else None
+
+
+class Ghost(msgspec.Struct, frozen=True):
+    """A request that we gave up on, and when: the vendor may still execute it for a while (A22)."""
+
+    poll_id: int
+    request_id: str
+    given_up_at: datetime
 
 
 class Resend(msgspec.Struct, frozen=True):

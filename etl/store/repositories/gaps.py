@@ -10,7 +10,9 @@ from sqlalchemy import Connection, cast, func, insert, select, text, update
 from sqlalchemy.dialects.postgresql import JSONB
 
 from etl.alert_kinds import AlertKind
+from etl.domain.evidence import NOT_ASKED_YET
 from etl.domain.gaps import Doubt, GapCause, GapState, ResendState
+from etl.domain.sweeps import SWEEPS
 from etl.domain.window import Window
 from etl.store.repositories.alerts import Alert, AlertRepository
 from etl.store.repositories.gap_words import (
@@ -18,7 +20,6 @@ from etl.store.repositories.gap_words import (
     COUNTS,
     DOUBT_SINCE,
     HELD_IN,
-    LATENESS,
     OLDEST_LANDED,
     OLDEST_OF_GAP,
     PROOF,
@@ -42,7 +43,9 @@ class GapRepository:
 
     def doubt(self, feed_id: int, poll_id: int, now: datetime) -> Doubt:
         """Return what is known about the trades that the answer of this poll may have carried."""
-        poll = self._connection.execute(select(PollRow.drain_id, PollRow.doubt_from).where(PollRow.id == poll_id)).one()
+        poll = self._connection.execute(
+            select(PollRow.drain_id, PollRow.doubt_from, PollRow.max_count).where(PollRow.id == poll_id)
+        ).one()
         landed = {"feed_id": feed_id, "first": poll.drain_id, "last": poll_id}
         first_opened = select(PollRow.opened_at).where(PollRow.id == poll.drain_id)
         since = self._connection.execute(first_opened).scalar_one_or_none() or now
@@ -51,15 +54,16 @@ class GapRepository:
             now=now,
             vendor_date=self._last_vendor_date(feed_id),
             oldest_landed=self._connection.execute(OLDEST_LANDED, landed | {"since": since}).scalar_one(),
+            max_count=poll.max_count,
         )
 
     def open(
         self, feed_id: int, cause: GapCause, window: Window, *, at: datetime, not_before: datetime,
-        evidence: Mapping[str, Any], alone: bool = False,
+        evidence: Mapping[str, Any], why: str | None = None, alone: bool = False,
     ) -> int:  # fmt: skip
         """Open a gap, or widen one of the same cause that touches it and is not being resent yet; return its number.
 
-        `alone`: open one in any case.
+        `why`: what it waits for. `alone`: open one in any case.
         """
         waiting = (
             select(GapRow)
@@ -74,14 +78,14 @@ class GapRepository:
                 values = {
                     "from_date": both.start, "to_date": both.last, "doubted_at": at, "state": GapState.OPEN,
                     "not_before": max(row["not_before"], not_before), "evidence": [*row["evidence"], dict(evidence)],
-                    "healed_before": None,
+                    "healed_before": None, "why": why,
                 }  # fmt: skip
                 self.change(row["id"], **values)
                 return int(row["id"])
         values = {
             "feed_id": feed_id, "cause": cause, "from_date": window.start, "to_date": window.last, "opened_at": at,
             "doubted_at": at, "not_before": not_before, "state": GapState.OPEN, "evidence": [dict(evidence)],
-            "recovered": 0, "already_known": 0,
+            "recovered": 0, "already_known": 0, "why": why,
         }  # fmt: skip
         number = int(self._connection.execute(insert(GapRow).values(values).returning(GapRow.id)).scalar_one())
         if cause != GapCause.OPERATOR:  # who opens one by hand knows of it
@@ -126,22 +130,25 @@ class GapRepository:
             text("SELECT pg_advisory_xact_lock(hashtext('stp.request'), hashtext(:k))"), {"k": key}
         )
 
-    def seen_unreadable(self, feed_id: int, sha256: str, since: datetime) -> bool:
-        """Return whether the same unreadable bytes opened a gap that a resend was asked for and did not heal."""
-        statement = (
-            select(GapRow.id)
-            .join(ResendRow, ResendRow.gap_id == GapRow.id)
-            .where(GapRow.feed_id == feed_id, GapRow.opened_at >= since, GapRow.state != GapState.HEALED)
-            .where(GapRow.evidence.contains([{"unreadable": sha256}]))
-        )
-        return self._connection.execute(statement.limit(1)).first() is not None
-
     def change(self, gap_id: int, **values: Any) -> None:
         """Write these columns of a gap."""
         statement = update(GapRow).where(GapRow.id == gap_id).values(**values)
         feed_id, at = self._connection.execute(statement.returning(GapRow.feed_id, func.now())).one()
         if values.get("state") == GapState.ESCALATED:
             self._tell(AlertKind.GAP_ESCALATED, "escalated: a person has to look", gap_id, feed_id, at)
+
+    def note(self, gap_id: int, evidence: Mapping[str, Any]) -> None:
+        """Add a piece of evidence."""
+        self.change(gap_id, evidence=GapRow.evidence.op("||")(cast([dict(evidence)], JSONB)))
+
+    def queue_behind(self, gap: Gap, now: datetime) -> None:
+        """Let all other gaps that may be asked for now say that this one comes first; sweeps say it by themselves."""
+        why = f"gap {gap.id} is asked for first"
+        others = update(GapRow).where(
+            GapRow.feed_id == gap.feed_id, GapRow.id != gap.id, GapRow.not_before <= now, GapRow.cause.not_in(SWEEPS),
+            GapRow.state.in_((GapState.OPEN, GapState.WAITING)), GapRow.why.is_distinct_from(why),
+        )  # fmt: skip
+        self._connection.execute(others.values(state=GapState.WAITING, why=why))
 
     def count(self, gap_id: int, *, recovered: int, already_known: int) -> None:
         """Add what came again to the counts of a gap."""
@@ -178,7 +185,7 @@ class GapRepository:
         added = [] if evidence is None else [dict(evidence)]
         values: dict[str, Any] = {
             "from_date": window.start, "to_date": window.last, "doubted_at": at, "not_before": at,
-            "state": GapState.OPEN, "healed_before": None, "why": None, "wanted_from": None, "closed_at": None,
+            "state": GapState.OPEN, "healed_before": None, "why": NOT_ASKED_YET, "wanted_from": None, "closed_at": None,
             "evidence": GapRow.evidence.op("||")(cast(added, JSONB)),
         }  # fmt: skip
         self.change(gap.id, **values)
@@ -257,10 +264,6 @@ class GapRepository:
         """Return trades of the asked days that we held and that did not come again."""
         values = _asked(resend, proof_poll_id) | {"limit": limit}
         return list(self._connection.execute(ABSENT, values).scalars())
-
-    def lateness_days(self, feed_id: int, since: date) -> int:
-        """Return the greatest number of days between a trade date since then and the landing of its trade."""
-        return int(self._connection.execute(LATENESS, {"feed_id": feed_id, "since": since}).scalar_one())
 
     def _tell(self, kind: AlertKind, what: str, gap_id: int, feed_id: int, at: datetime) -> None:
         columns = (GapRow.cause, GapRow.from_date, GapRow.to_date)

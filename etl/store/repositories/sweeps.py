@@ -10,6 +10,7 @@ import msgspec
 from sqlalchemy import Connection, func, insert, select, text, update
 
 from etl.alert_kinds import AlertKind
+from etl.domain.evidence import NOT_ASKED_YET
 from etl.domain.gaps import GapCause, GapState
 from etl.domain.sweeps import LOOKED_BACK, SWEEPS, SweepState
 from etl.domain.window import Window
@@ -141,7 +142,7 @@ class SweepRepository:
         values = {
             "feed_id": feed_id, "cause": cause, "from_date": window.start, "to_date": window.last, "opened_at": at,
             "doubted_at": at, "not_before": at, "state": GapState.OPEN, "recovered": 0, "already_known": 0,
-            "covers_poll_id": covers_poll_id, "evidence": [{"at": at.isoformat(), "sweep": what}],
+            "covers_poll_id": covers_poll_id, "why": NOT_ASKED_YET, "evidence": [{"at": at.isoformat(), "sweep": what}],
         }  # fmt: skip
         return int(self._connection.execute(insert(GapRow).values(values).returning(GapRow.id)).scalar_one())
 
