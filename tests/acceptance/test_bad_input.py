@@ -21,7 +21,6 @@ def test_a_password_file_that_is_half_written_is_waited_for(play, program_for, d
         secret_file.write_text("")
         sandbox.control.rotate(NEW)
         until(lambda: rows(database, "SELECT FROM stp.lease WHERE refused IS NOT NULL"), what="the complaint")
-        status = program.call("status")
         trades = set(sandbox.control.execute(5))
         secret_file.write_text(f"{NEW}\n")
         until(lambda: trades <= booked(database), what="trades after the rotation")
@@ -30,9 +29,6 @@ def test_a_password_file_that_is_half_written_is_waited_for(play, program_for, d
 
         assert daemon.stop() == 0
     assert f"secret file {secret_file}: is empty" in daemon.events("job.refused")[0]["error"]
-    assert status.returncode == 3
-    assert " leads it and cannot poll since " in status.stderr
-    assert f"secret file {secret_file}: is empty" in status.stderr
     assert daemon.events("job.failed") == []
     assert daemon.events("poll.in_doubt") == []
     assert proof_of(sandbox, database).holds

@@ -22,6 +22,7 @@ from tests.acceptance.program import (
     handed_out,
     open_polls,
     proof_of,
+    sentences,
     settings_text,
     status_of,
     until,
@@ -209,14 +210,20 @@ def test_one_feed_that_is_refused_does_not_hold_up_the_other(play, tmp_path, dat
     sandbox = play(trades=20, users=users)
     wrong = User("two", "wrong", "orgB")
     feeds = [feed_text(sandbox.url, user, name=user.name) for user in (users[0], wrong)]
-    with Program(tmp_path, settings_text(database_url, *feeds)).daemon() as daemon:
+    program = Program(tmp_path, settings_text(database_url, *feeds))
+    with program.daemon() as daemon:
         until(lambda: len(booked(database, "one")) == 20, what="the feed that is accepted")
-        until(lambda: daemon.events("job.refused"), what="the refusal")
+        until(lambda: rows(database, "SELECT FROM stp.lease WHERE refused IS NOT NULL"), what="the refusal")
+        status = program.call("status")
         assert daemon.stop() == 0
 
     said = daemon.events("job.refused")[0]
     assert "the vendor refused the login of user two of organisation orgB" in said["error"]
     assert "check user, org and the password" in said["error"]
+    assert (status.returncode, len(sentences(status))) == (3, 1)
+    assert sentences(status)[0].startswith("feed two: ")
+    assert " leads it and cannot poll since " in sentences(status)[0]
+    assert sentences(status)[0].endswith(said["error"])
     assert "Traceback" not in daemon.said
 
 
