@@ -43,7 +43,7 @@ def adopt(app: App, feeds: Mapping[int, str], *, operator: str, reason: str) -> 
     for number, adoption in done.items():
         what = "as the book says already" if adoption.version is None else f"booked as version {adoption.version}"
         changed = f": {', '.join(adoption.changed)}" if adoption.changed and adoption.version is not None else ""
-        remark(f"break {number}: the vendor's word about {trades[number]} is {what}{changed}")
+        remark(f"break {number} is resolved: the vendor's word about {trades[number]} is {what}{changed}")
 
 
 def trades_of(work: UnitOfWork, numbers: Sequence[int]) -> dict[int, str]:

@@ -12,9 +12,10 @@ from etl.cli.adopting import adopt as adopt_words
 from etl.cli.context import invocation, noun
 from etl.cli.options import FeedOption, LimitOption, ReasonOption, first_of, known_feed, ready_app, reason_given
 from etl.cli.options import instant as instant_of
-from etl.cli.output import Format, FormatOption, json_text, plain, remark, show, show_card
+from etl.cli.output import Format, FormatOption, instant, json_text, plain, remark, show, show_card
 from etl.domain.ageing import bucket
 from etl.domain.reconciliation import BreakKind, BreakState
+from etl.domain.words import numbered
 from etl.errors import EtlError
 from etl.store.repositories.attention import Deed
 from etl.store.repositories.breaks import UNFINISHED
@@ -98,8 +99,8 @@ def assign(
 ) -> None:
     """Say who looks after breaks; their state stays as it is."""
     who = to.strip() or None
-    words = f"assigned to {who}" if who else "assigned to nobody"
-    done(context, numbers, "assigned", words, {"assigned_to": who})
+    words = f"assigned to {who or 'nobody'}"
+    done(context, numbers, "assigned", words, {"assigned_to": who}, became=words)
 
 
 @cli.command("comment", epilog="Example: stp-etl breaks comment 17 --text 'asked the vendor'")
@@ -111,7 +112,7 @@ def comment(
     """Keep a remark with breaks; what was written before stays."""
     if not text.strip():
         raise typer.BadParameter("say something", param_hint="--text")
-    done(context, numbers, "commented", text.strip(), {})
+    done(context, numbers, "commented", text.strip(), {}, became="commented on")
 
 
 @cli.command(
@@ -133,7 +134,8 @@ def accept(
     values: dict[str, Any] = {"state": BreakState.ACCEPTED, "accepted_until": until, "reason": reason_given(reason)}
     if ticket is not None:
         values["vendor_ticket"] = ticket
-    done(context, numbers, "accepted", reason_given(reason), values, states=UNFINISHED)
+    became = f"accepted until {instant(until)}{f' with ticket {ticket}' if ticket is not None else ''}"
+    done(context, numbers, "accepted", reason_given(reason), values, became=became, states=UNFINISHED)
 
 
 @cli.command("resolve", epilog="Example: stp-etl breaks resolve 17 --adopt --reason 'cancelled, the desk knows'")
@@ -157,14 +159,14 @@ def resolve(
             adopt_words(app, feeds, operator=invocation(context).operator, reason=reason_given(reason))
         return
     values = {"state": BreakState.RESOLVED, "accepted_until": None, "reason": reason_given(reason)}
-    done(context, numbers, "resolved", reason_given(reason), values, states=UNFINISHED)
+    done(context, numbers, "resolved", reason_given(reason), values, became="resolved", states=UNFINISHED)
 
 
 def done(
     context: typer.Context, numbers: Sequence[int], deed: str, words: str, values: dict[str, Any], *,
-    states: Sequence[str] = (),
+    became: str, states: Sequence[str] = (),
 ) -> None:  # fmt: skip
-    """Do the same to all of these breaks, or to none; keep it with each of them and in the audit."""
+    """Do the same to all of these breaks, or to none; keep it with each of them and in the audit; say what became."""
     operator, wanted = invocation(context).operator, list(dict.fromkeys(numbers))
     with ready_app(context) as app, app.open_work() as work:
         at = app.clock.now()
@@ -177,7 +179,7 @@ def done(
             work.breaks.event(number, deed, at=at, by=operator, note=words, figures=figures)
             work.attention.record(Deed(at, operator, f"breaks {deed}", words, feed, f"break {number}", figures))
         work.commit()
-    remark(f"{len(wanted)} breaks: {words}")
+    remark(f"{numbered('break', wanted)} {'is' if len(wanted) == 1 else 'are'} {became}")
 
 
 def feeds_of(work: UnitOfWork, numbers: Sequence[int], states: Sequence[str]) -> dict[int, str]:

@@ -12,9 +12,10 @@ import typer
 from etl.app import App
 from etl.cli.context import invocation
 from etl.cli.options import FOUND_SOMETHING, FeedOption, day, not_begun, ready_app
-from etl.cli.output import Format, FormatOption, counted, json_text, plain, remark, show, show_card
+from etl.cli.output import Format, FormatOption, json_text, plain, remark, show, show_card
 from etl.controls.certificate import Certificate, CertifiedFeed, Certifier
 from etl.domain.certificate import CertificateState
+from etl.domain.words import counted
 from etl.ops.build import installed_version
 
 cli = typer.Typer(add_completion=False)

@@ -13,6 +13,7 @@ import msgspec
 from etl.config import FeedSettings, Settings
 from etl.config.secret import password_in
 from etl.config.values import Section
+from etl.domain.words import counted
 from etl.errors import OperatorError
 
 MIB = 1024 * 1024
@@ -54,7 +55,8 @@ def fail(check: str, seen: str, do: str, feed: str | None = None) -> Check:
 def of_settings(settings: Settings) -> Iterator[Check]:
     """Yield what the settings themselves and the files that they name are like."""
     file = settings.source.file
-    yield ok("settings", f"{file or 'no file'} and {len(settings.source.variables)} environment variables are sound")
+    variables = counted(len(settings.source.variables), "environment variable")
+    yield ok("settings", f"{file or 'no file'} and {variables} are sound")
     for warning in settings.warnings:
         yield warn("settings", warning, "change it, or leave it where it is meant")
     if not settings.feeds:

@@ -6,6 +6,7 @@ import typer
 
 from etl.cli.context import invocation, noun
 from etl.cli.output import Format, FormatOption, remark, show
+from etl.domain.words import counted
 
 cli = noun("Look at the settings and check them.")
 
@@ -24,7 +25,7 @@ def check(context: typer.Context) -> None:
     settings = invocation(context).settings
     file = settings.source.file
     variables = len(settings.source.variables)
-    remark(f"settings from {file or 'no file'} and {variables} environment variables are sound")
+    remark(f"settings from {file or 'no file'} and {counted(variables, 'environment variable')} are sound")
     if not settings.feeds:
         remark("warning: feeds: none is configured, so there is nothing to download")
     remark(f"settings hash {settings.settings_hash()}")

@@ -12,6 +12,7 @@ from etl.cli.context import invocation, noun
 from etl.cli.options import FOUND_SOMETHING, reason_given
 from etl.cli.output import Format, FormatOption, remark, show, show_card
 from etl.controls.retention import Kept, Retention
+from etl.domain.words import counted
 from etl.errors import OperatorError, SchemaError
 from etl.store import grants, schema
 from etl.store.shell import run_psql
@@ -87,7 +88,7 @@ def grant(
         if not print_only:
             grants.grant(connection, statements)
     typer.echo("".join(f"{statement};\n" for statement in statements), nl=False)
-    remark("nothing was run" if print_only else f"{len(statements)} statements were run")
+    remark("nothing was run" if print_only else f"{counted(len(statements), 'statement was', 'statements were')} run")
 
 
 @cli.command(epilog="Example: stp-etl db retain --dry-run")

@@ -25,6 +25,7 @@ from etl.cli.progress import while_booking
 from etl.cli.proof import Ask, Proof, prove
 from etl.clock import SystemClock
 from etl.config import load
+from etl.domain.words import counted
 from etl.errors import OperatorError
 from etl.sandbox.faults import fault_of
 from etl.sandbox.options import Options
@@ -241,7 +242,7 @@ def show_results(ask: Ask, vendor: SandboxProcess, pulled: Pulled) -> None:
     show([*rows, ("all", trades, sum(row[2] for row in rows))], ["trade type", "trades", "legs"])
     asked = Counter(line["endpoint"] for line in vendor.control.requests())
     refused = sum(line["endpoint"] == "messages" and line["status"] == 401 for line in vendor.control.requests())
-    session = f"{asked['login']} log-ins, {asked['renew']} renewals, {refused} polls refused as expired"
+    session = f"{asked['login']} log-ins, {asked['renew']} renewals, {counted(refused, 'poll')} refused as expired"
     views = {"positions": "position", "cash ladder rows": "cash_ladder", "NDF legs to fix": "fixing"}
     sizes = {name: count(ask, view) for name, view in views.items()}
     sys.stdout.write("\n")

@@ -18,6 +18,7 @@ from etl.cli.options import FOUND_SOMETHING
 from etl.cli.output import Format, FormatOption, remark, show
 from etl.clock import SystemClock, disagreement
 from etl.config import FeedSettings, Settings
+from etl.domain.words import counted
 from etl.errors import ConfigError, EtlError
 from etl.store.embedded import folder_for, is_made
 from etl.vendor.client import VendorClient
@@ -38,7 +39,8 @@ def doctor(context: typer.Context, fmt: FormatOption = Format.TABLE) -> None:
     checks = list(checks_of(invocation(context)))
     show([msgspec.structs.asdict(each) for each in checks], COLUMNS, fmt)
     bad = [each for each in checks if each.state is not CheckState.OK]
-    remark(f"{len(checks)} checks, {sum(each.state is CheckState.FAIL for each in bad)} failed, {len(bad)} need a look")
+    failed, look = sum(each.state is CheckState.FAIL for each in bad), counted(len(bad), "needs a look", "need a look")
+    remark(f"{counted(len(checks), 'check')}, {failed} failed, {look}")
     if worst(checks) is CheckState.FAIL:
         raise typer.Exit(FOUND_SOMETHING)
 

@@ -13,6 +13,7 @@ from etl.cli.options import FeedOption, LimitOption, ReasonOption, first_of, kno
 from etl.cli.originals import original_of, say_faults, visible
 from etl.cli.output import Format, FormatOption, json_text, plain, remark, show, show_card
 from etl.cli.rebooking import Asked, DryRunOption, WhyOption, read_again
+from etl.domain.words import counted, numbered
 from etl.errors import EtlError
 from etl.store.repositories.attention import Deed
 from etl.store.repositories.lists import Listed
@@ -114,10 +115,10 @@ def resolve(context: typer.Context, message_ids: ItemIds, reason: ReasonOption) 
         for feed in sorted({item["feed"] for item in items.values()}):
             its = [number for number, item in items.items() if item["feed"] == feed]
             work.attention.record(
-                Deed(at, operator, "exceptions resolve", reason, feed, numbers(its), {"message_ids": its})
+                Deed(at, operator, "exceptions resolve", reason, feed, numbered("message", its), {"message_ids": its})
             )
         work.commit()
-    remark(f"{len(items)} exception items are resolved")
+    remark(f"{counted(len(items), 'exception item is', 'exception items are')} resolved")
 
 
 def items_of(work: UnitOfWork, message_ids: Sequence[int]) -> dict[int, Listed]:
@@ -125,7 +126,8 @@ def items_of(work: UnitOfWork, message_ids: Sequence[int]) -> dict[int, Listed]:
     found = work.lists.exceptions_by_id(message_ids)
     if unknown := [number for number in message_ids if number not in found]:
         raise EtlError(
-            f"{numbers(unknown)}: no exception item of that number; see: stp-etl exceptions list --state all"
+            f"{numbered('message', unknown)}: no exception item of that number; "
+            "see: stp-etl exceptions list --state all"
         )
     return {number: found[number] for number in message_ids}
 
@@ -134,13 +136,10 @@ def open_items_of(work: UnitOfWork, message_ids: Sequence[int]) -> dict[int, Lis
     """Return these items, all of them open; raise EtlError with those that are not."""
     items = items_of(work, message_ids)
     if closed := [number for number, item in items.items() if item["state"] != "open"]:
-        raise EtlError(f"{numbers(closed)}: closed already, nothing was changed; see: stp-etl exceptions show ID")
+        raise EtlError(
+            f"{numbered('message', closed)}: closed already, nothing was changed; see: stp-etl exceptions show ID"
+        )
     return items
-
-
-def numbers(message_ids: Sequence[int]) -> str:
-    """Return how messages are named in a sentence."""
-    return f"message{'s' if len(message_ids) > 1 else ''} {', '.join(map(str, message_ids))}"
 
 
 def in_words(faults: Sequence[dict[str, Any]]) -> str:

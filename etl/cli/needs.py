@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 
 from etl.app import App
 from etl.cli.output import instant
+from etl.domain.words import counted
 from etl.store.repositories.lists import Listed
 
 LONG_POLLS = 10  # missed polls
@@ -74,9 +75,9 @@ def _lost(row: Listed, escalated: Sequence[Listed]) -> Iterator[str]:
             "opens its gap: stp-etl run"
         )
     if doubts := row["in_doubt_polls"] - left_open:
-        yield f"{doubts} polls in doubt without a gap; the next start opens it: stp-etl run"
+        yield f"{counted(doubts, 'poll')} in doubt without a gap; the next start opens it: stp-etl run"
     if row["open_gaps"]:
-        yield f"{row['open_gaps']} gaps not healed; see: stp-etl gaps list --feed {row['feed']}"
+        yield f"{counted(row['open_gaps'], 'gap')} not healed; see: stp-etl gaps list --feed {row['feed']}"
     for gap in escalated:
         yield f"gap {gap['gap_id']} is escalated: {_settled_by(gap)}"
     if row["second_consumer_since"] is not None:
@@ -107,6 +108,7 @@ def _booking(row: Listed) -> Iterator[str]:
             f"stp-etl feeds resume {name} --reason TEXT"
         )
     if row["open_exceptions"]:
-        yield f"{row['open_exceptions']} open exception items; see: stp-etl exceptions list --feed {name}"
+        yield f"{counted(row['open_exceptions'], 'open exception item')}; see: stp-etl exceptions list --feed {name}"
     if row["open_breaks"]:
-        yield f"{row['open_breaks']} open breaks that nobody accepted; see: stp-etl breaks list --feed {name}"
+        breaks = counted(row["open_breaks"], "open break")
+        yield f"{breaks} that nobody accepted; see: stp-etl breaks list --feed {name}"

@@ -76,11 +76,6 @@ def remark(text: str) -> None:
     sys.stderr.write("\n".join(lines) + "\n")
 
 
-def counted(count: int, noun: str, plural: str = "") -> str:
-    """Return a count with its noun, such as `1 break` and `2,000 breaks`."""
-    return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
-
-
 def show_table(rows: Sequence[Sequence[object]], columns: Sequence[str], spare: Sequence[str] = ()) -> None:
     if not rows:
         remark("nothing to show")

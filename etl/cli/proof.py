@@ -9,6 +9,7 @@ from decimal import Context, Decimal, Inexact, InvalidOperation
 from typing import Any
 
 from etl.cli.vendor_words import Message, is_kept, legs_of, message_of, trade_of
+from etl.domain.words import counted
 
 Row = Mapping[str, Any]
 Keyed = Mapping[Hashable, Row]
@@ -48,7 +49,7 @@ class Proof:
         found = len(self.differences)
         return (
             f"proof: {self.handed_out:,} trades handed out, {self.booked:,} booked, {self.fields:,} fields and "
-            f"{self.totals:,} totals compared, {found:,} difference{'' if found == 1 else 's'}"
+            f"{self.totals:,} totals compared, {counted(found, 'difference')}"
         )
 
     def compare(self, what: str, said: Keyed, held: Keyed) -> int:

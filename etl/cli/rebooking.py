@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from etl.app import App
 from etl.cli.options import feed_number, known_feed
 from etl.cli.output import Format, remark, show
+from etl.domain.words import counted
 from etl.errors import EtlError
 from etl.pipeline.batch import BookedFeed
 from etl.pipeline.rebook import Change, Rebooked, Rebooker
@@ -29,13 +30,25 @@ Choice = Callable[[UnitOfWork, int], Sequence[int]]
 """Returns the messages to read again of the feed of this number."""
 
 IN_WORDS = {
-    "booked": "exception items are new trades", "enriched": "exception items enrich a trade",
-    "conflict": "exception items differ in economics from the booked trade: breaks were opened",
-    "duplicate": "exception items say what is booked already", "excepted": "are exception items still",
-    "corrected": "booked trades read differently: newer versions", "unchanged": "booked trades read the same",
-    "refused": "booked messages would be refused today; their trades stay as they are",
-    "untouched": "are duplicates or superseded",
-}  # fmt: skip
+    "booked": ("exception item is a new trade", "exception items are new trades"),
+    "enriched": ("exception item enriches a trade", "exception items enrich a trade"),
+    "conflict": (
+        "exception item differs in economics from the booked trade: a break was opened",
+        "exception items differ in economics from the booked trade: breaks were opened",
+    ),
+    "duplicate": ("exception item says what is booked already", "exception items say what is booked already"),
+    "excepted": (
+        "exception item stays open, with the faults of today",
+        "exception items stay open, with the faults of today",
+    ),
+    "corrected": ("booked trade reads differently: a newer version", "booked trades read differently: newer versions"),
+    "unchanged": ("booked trade reads the same", "booked trades read the same"),
+    "refused": (
+        "booked message would be refused today; its trade stays as it is",
+        "booked messages would be refused today; their trades stay as they are",
+    ),
+    "untouched": ("message is a duplicate or superseded", "messages are duplicates or superseded"),
+}
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -54,13 +67,14 @@ def read_again(app: App, asked: Asked, fmt: Format) -> None:
         with app.open_work() as work:
             number = feed_number(work, name)
         feed = BookedFeed(number, name, reading_of(app.settings.feed(name)))
-        with counted(f"{name}: reading messages again", len(ids)) as advance:
+        with progress_of(f"{name}: reading messages again", len(ids)) as advance:
             rebooker = Rebooker(feed, app.open_work, app.clock, advance)
             total.add(rebooker.preview(ids) if asked.dry_run else rebooker.rebook(ids, asked.deed))
-    show([msgspec.structs.asdict(change) for change in total.changes], CHANGES, fmt)
-    for outcome, words in IN_WORDS.items():
+    if total.changes or fmt is not Format.TABLE:  # the sentences say it where nothing changed
+        show([msgspec.structs.asdict(change) for change in total.changes], CHANGES, fmt)
+    for outcome, (one, many) in IN_WORDS.items():
         if total.counts[outcome]:
-            remark(f"{total.counts[outcome]} {words}")
+            remark(counted(total.counts[outcome], one, many))
     if not total.counts:
         remark("no message was chosen")
     elif asked.dry_run:
@@ -94,7 +108,7 @@ def of_these(message_ids: Sequence[int]) -> Choice:
 
 
 @contextmanager
-def counted(what: str, total: int) -> Iterator[Callable[[int], None]]:
+def progress_of(what: str, total: int) -> Iterator[Callable[[int], None]]:
     """Lend a function that counts progress, shown on stderr where a person looks."""
     console = Console(stderr=True)
     if not console.is_terminal:

@@ -24,6 +24,7 @@ from etl.controls.manual import LONGEST_DAYS, ManualRequest, open_by_hand
 from etl.domain.calendar import DATED_AHEAD
 from etl.domain.gaps import GapState
 from etl.domain.window import Window
+from etl.domain.words import counted
 from etl.errors import EtlError, TransientError
 from etl.runtime import FeedRuntime
 
@@ -61,14 +62,15 @@ def resend(
         window = asked_window(start, end, at)
         held = check_resend(app, runtime, window, asked=yes or dry_run)
         if dry_run:
-            remark(f"{held} booked trades of {window.start} to {window.last} would come again; nothing was asked")
+            again = counted(held, "booked trade")
+            remark(f"{again} of {window.start} to {window.last} would come again; nothing was asked")
             return
         request = ManualRequest(runtime.name, window, operator, reason, request_id)
         with app.open_work() as work:
             number, new = open_by_hand(work, runtime.feed_id, request, at)
             work.commit()
         asks = "asks" if new else "asked before"
-        remark(f"gap {number} {asks} for {window.start} to {window.last}, {held} trades held")
+        remark(f"gap {number} {asks} for {window.start} to {window.last}, {counted(held, 'trade')} held")
         follow(app, runtime, number, wait=wait)
 
 
@@ -106,7 +108,9 @@ def check_resend(app: App, feed: FeedRuntime, window: Window, *, asked: bool) ->
     with app.open_work() as work:
         held = work.gaps.held_in(feed.feed_id, window)
     if window.days > feed.settings.resend_days_unasked and not asked:
-        raise typer.BadParameter(f"{window.days} days make {held} booked trades come again; add --yes to ask for them")
+        raise typer.BadParameter(
+            f"{window.days} days make {counted(held, 'booked trade')} come again; add --yes to ask for them"
+        )
     return held
 
 

@@ -14,6 +14,7 @@ from etl.cli.options import FOUND_SOMETHING, FromOption, LimitOption, ToOption, 
 from etl.cli.output import Format, FormatOption, remark, show
 from etl.cli.publish import target_database
 from etl.controls.verify import DifferingRow, Verified, Verifier
+from etl.domain.words import counted
 
 cli = typer.Typer(add_completion=False)
 
@@ -48,7 +49,8 @@ def verify(
         finally:
             target.close()
     for day in found.days:
-        remark(f"{day.table}, feed {day.feed}, {day.day}: {day.in_book:,} rows in the book, {day.in_target:,} there")
+        in_book = counted(day.in_book, "row")
+        remark(f"{day.table}, feed {day.feed}, {day.day}: {in_book} in the book, {day.in_target:,} there")
     remark(summary(found, first, last))
     if found.days:
         rows = [msgspec.structs.asdict(each) for each in found.differing]
@@ -62,6 +64,9 @@ def summary(found: Verified, first: date | None, last: date | None) -> str:
         days = f"{f' from {first}' if first else ''}{f' to {last}' if last else ''}"
         return f"nothing to compare: neither the book nor the target has a row{days}, up to change {found.up_to:,}"
     rows = ", ".join(f"{count:,} of {table}" for table, count in found.rows.items())
-    verdict = f"{len(found.differing):,} rows differ on {len(found.days):,} days" if found.days else "equal"
+    verdict = "equal"
+    if found.days:
+        differing = counted(len(found.differing), "row differs", "rows differ")
+        verdict = f"{differing} on {counted(len(found.days), 'day')}"
     behind = f"; the book has {found.behind:,} newer changes" if found.behind else ""
     return f"{verdict}: {rows}, up to change {found.up_to:,}{behind}"

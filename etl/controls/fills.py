@@ -14,6 +14,7 @@ from etl.controls.questions import Asked, Asker, Order, Outcome, Proof, Unanswer
 from etl.domain.fills_answer import FillsAnswer, fills_in, trade_in
 from etl.domain.position_answer import Unreadable
 from etl.domain.reconciliation import BreakKind, Finding
+from etl.domain.words import counted
 from etl.store.repositories.breaks import UNFINISHED
 from etl.store.unit_of_work import UnitOfWork
 
@@ -191,7 +192,8 @@ class FillsControl(Control):
         if breaks:
             return "breaks", told
         if seen.missing and drained is None:
-            words = f"the queue could not be proven empty, so {len(seen.missing)} missing trades opened no gap yet"
+            missing = counted(len(seen.missing), "missing trade")
+            words = f"the queue could not be proven empty, so {missing} opened no gap yet"
             return "not_drained", "; ".join([f"{words}; their orders are asked again, see stp-etl status", told])
         if seen.missing:
             return "gap", told

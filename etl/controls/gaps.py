@@ -17,6 +17,7 @@ from etl.domain.evidence import NOT_ASKED_YET, why_healed, why_twice
 from etl.domain.gaps import MARGIN, GapCause, GapState, ResendState
 from etl.domain.sweeps import SWEEPS
 from etl.domain.window import Window
+from etl.domain.words import counted
 from etl.errors import TransientError
 from etl.store.repositories.gap_words import Gap, Ghost, Resend
 from etl.store.unit_of_work import OpenWork, UnitOfWork
@@ -106,7 +107,7 @@ class Healer:
         if counts.absent and (last_try or (gap is not None and gap.cause in SWEEPS)):
             excused, unexplained = self._ask_absent(resend)
             if not unexplained:
-                detail = f"{len(excused)} trades are Verified no more"
+                detail = f"{counted(len(excused), 'trade is', 'trades are')} Verified no more"
                 ended = Ended(ResendState.COMPLETE, detail, counts, ended.proof_poll_id)
             elif not last_try:
                 excused, unexplained = {}, []  # it is asked for again first
@@ -196,7 +197,8 @@ class Healer:
                     work, gap, f"the vendor refused resend {resend.id}: {asked[-1].detail or 'no reason given'}"
                 )
             elif held:
-                self._escalate(work, gap, f"resend {resend.id}: 404 although we hold {held} trades of these days")
+                we_hold = counted(held, "trade")
+                self._escalate(work, gap, f"resend {resend.id}: 404 although we hold {we_hold} of these days")
             elif asked_before(asked[:-1], now, self._feed.ghost_s):
                 work.gaps.change_resend(resend.id, state=ResendState.COMPLETE, detail="404 twice, and we hold none")
                 work.gaps.change(gap.id, healed_before=resend.window.end, state=GapState.OPEN, why=NOT_ASKED_YET)

@@ -25,6 +25,7 @@ from etl.controls.questions import Asker, Order, Outcome
 from etl.controls.reading_check import read_otherwise, said_once
 from etl.domain.position_answer import RowFault
 from etl.domain.reconciliation import Finding, Key, Rules, position_findings, term_readings
+from etl.domain.words import counted
 from etl.store.unit_of_work import UnitOfWork
 
 
@@ -93,12 +94,15 @@ class PositionControl(Control):
             words = f"rows that cannot be relied on: {len(faults)}, the first: {_said(faults[0])}"
             return "unconfirmed", f"nothing was opened: {words}"
         if run.opening and seen.left:
-            return "unconfirmed", f"nothing was opened: trades landed on {len(seen.left)} keys at each look"
+            return "unconfirmed", f"nothing was opened: trades landed on {counted(len(seen.left), 'key')} at each look"
         if run.opening:
             return "opened", "the vendor's figures are taken as they are; later runs compare what changed since"
         if run.opening_id is None:
             words = "stp-etl reconcile positions --open --reason TEXT"
-            return "no_opening", f"{len(seen.differing)} keys differ; say where the book starts: {words}"
+            return (
+                "no_opening",
+                f"{counted(len(seen.differing), 'key differs', 'keys differ')}; say where the book starts: {words}",
+            )
         if seen.differing:
             return "breaks", empty_words(seen)
         if seen.left:

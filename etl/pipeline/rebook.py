@@ -14,6 +14,7 @@ from etl.clock import Clock
 from etl.domain.changes import value_of
 from etl.domain.payload import ELEMENT
 from etl.domain.trade import Fault, Rejected
+from etl.domain.words import counted
 from etl.errors import ContentRefusedError
 from etl.pipeline.batch import BatchBooker, BookedFeed
 from etl.pipeline.decide import Decider
@@ -221,7 +222,7 @@ class Rebooker:
     def _recorded(self, deed: Deed, done: Rebooked) -> Deed:
         changed = sorted({change.message_id for change in done.changes if change.outcome != "refused"})
         details = {"counts": dict(done.counts), "message_ids": changed}
-        subject = f"{len(changed)} messages from {changed[0]} on" if changed else None
+        subject = f"{counted(len(changed), 'message')} from {changed[0]} on" if changed else None
         return msgspec.structs.replace(
             deed, at=self._clock.now(), feed=self._feed.name, subject=subject, details=details
         )

@@ -51,7 +51,7 @@ def test_the_demo_books_all_six_types_and_proves_it_twice(place):
         assert (said["booked"], said["differences"]) == ("600", "0")
         assert int(said["fields"].replace(",", "")) > 600 * 50
         assert all(re.search(rf"^{each} +\d+ +\d+$", ended.stdout, re.MULTILINE) for each in (*SIX, "all"))
-        assert "1 polls refused as expired" in ended.stdout
+        assert "1 poll refused as expired" in ended.stdout
         assert "booked 600 of 600 trades" in ended.stderr
         assert "query it with: stp-etl db shell" in ended.stderr
         says_how_two_days_ended(ended.stdout)

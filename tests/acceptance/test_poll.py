@@ -91,7 +91,7 @@ def test_a_poll_in_doubt_is_shown_by_status_which_exits_3(play, program_for):
     status = program.call("status")
 
     assert status.returncode == 3
-    assert "1 gaps not healed; see: stp-etl gaps list --feed main" in status.stderr
+    assert "1 gap not healed; see: stp-etl gaps list --feed main" in status.stderr
     assert "the connection was lost before the answer was whole" in status.stdout
 
 

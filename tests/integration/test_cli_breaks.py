@@ -91,7 +91,7 @@ def test_many_are_assigned_at_once_and_their_state_stays(three, desk, stp_etl):
 
     done = stp_etl("breaks", "assign", first, second, first, "--to", " anna ")
 
-    assert (done.code, done.err.strip()) == (0, "2 breaks: assigned to anna")
+    assert (done.code, done.err.strip()) == (0, f"breaks {first}, {second} are assigned to anna")
     assert [each[1:3] for each in rows(desk.database, f"{ROWS} ORDER BY id")] == [
         ("open", "anna"), ("investigating", "anna"), ("open", None),
     ]  # fmt: skip
@@ -123,14 +123,17 @@ def test_many_are_accepted_with_a_date_a_ticket_and_a_reason(three, desk, stp_et
 
     done = stp_etl("breaks", "accept", first, second, *words)
 
-    assert (done.code, done.err.strip()) == (0, "2 breaks: known there")
+    assert (done.code, done.err.strip()) == (
+        0,
+        f"breaks {first}, {second} are accepted until 2099-03-09T22:00:00Z with ticket V-12",
+    )
     accepted = ("accepted", None, "known there", "V-12", "2099-03-09 22:00:00+00", None)
     assert rows(desk.database, f"{ROWS} WHERE state = 'accepted' ORDER BY id") == [
         (three[0], *accepted), (three[1], *accepted),
     ]  # fmt: skip
     assert listed(stp_etl) == ["C"]
     again = stp_etl("breaks", "accept", first, "--until", "2099-04-01T00:00Z", "--reason", "longer")
-    assert again.code == 0
+    assert (again.code, again.err.strip()) == (0, f"break {first} is accepted until 2099-04-01T00:00:00Z")
     assert rows(desk.database, f"{ROWS} WHERE id = {first}")[0][3:6] == ("longer", "V-12", "2099-04-01 00:00:00+00")
 
 
@@ -146,7 +149,8 @@ def test_many_are_resolved_by_a_person_with_a_reason(three, desk, stp_etl):
     first, second, third = map(str, three)
     assert stp_etl("breaks", "accept", second, "--until", LATER, "--reason", "known").code == 0
 
-    assert stp_etl("breaks", "resolve", first, second, "--reason", "booked by hand").code == 0
+    done = stp_etl("breaks", "resolve", first, second, "--reason", "booked by hand")
+    assert (done.code, done.err.strip()) == (0, f"breaks {first}, {second} are resolved")
 
     resolved = ("resolved", None, "booked by hand", None, None, "olga")
     assert rows(desk.database, f"{ROWS} WHERE state = 'resolved' ORDER BY id") == [

@@ -113,7 +113,7 @@ def test_trade_dates_choose_the_messages(desk, stp_etl):
     assert [(row["trade_id"], row["field"], row["after"]) for row in done.json] == [
         ("FXI9369258100", "note", "x"), ("FXI9369258100", "attributes.remark", None),
     ]  # fmt: skip
-    assert "1 booked trades read differently: newer versions" in done.err
+    assert "1 booked trade reads differently: a newer version" in done.err
 
 
 @pytest.mark.parametrize(

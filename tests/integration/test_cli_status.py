@@ -51,7 +51,7 @@ def test_a_poll_in_doubt_needs_a_hand(polled, open_work, stp_etl, just_now):
     (doubt,) = shown.json["polls_in_doubt"]
     assert (doubt["poll_id"], doubt["request_id"], doubt["cause"]) == (poll.poll_id, poll.request_id, "timeout")
     assert shown.json["feeds"][0]["state"] == "in_doubt"
-    assert "feed main: 1 polls in doubt" in shown.err
+    assert "feed main: 1 poll in doubt" in shown.err
     table = stp_etl("status")
     assert "Polls in doubt: trades may have been handed out and lost" in table.out
     assert poll.request_id in table.out
@@ -102,7 +102,7 @@ def test_a_poll_that_was_left_open_is_in_doubt_when_its_leader_is_gone(leader, p
     assert datetime.fromisoformat(row["open_poll_since"]) == just_now
     assert "feed main: test led it since " in gone.err
     assert "feed main: a poll was left open at " in gone.err
-    assert "polls in doubt" not in gone.err
+    assert "in doubt" not in gone.err
 
 
 def test_readers_of_the_reports_see_whether_somebody_leads(leader, database):
@@ -127,7 +127,7 @@ def test_open_breaks_need_a_hand_until_somebody_accepts_them(polled, open_work, 
     change(database, "UPDATE stp.recon_break SET state = 'accepted'")
 
     assert (found.code, stp_etl("status").code) == (3, 0)
-    assert found.err == "feed main: 1 open breaks that nobody accepted; see: stp-etl breaks list --feed main\n"
+    assert found.err == "feed main: 1 open break that nobody accepted; see: stp-etl breaks list --feed main\n"
 
 
 @pytest.mark.parametrize(
@@ -184,7 +184,7 @@ def test_open_exception_items_need_a_hand(desk, stp_etl, just_now):
     shown = stp_etl("status", "--feed", "main")
 
     assert shown.code == 3
-    assert shown.err == "feed main: 1 open exception items; see: stp-etl exceptions list --feed main\n"
+    assert shown.err == "feed main: 1 open exception item; see: stp-etl exceptions list --feed main\n"
 
 
 def test_booking_that_waits_for_a_person_needs_a_hand_until_it_is_resumed(polled, stp_etl, database, just_now):

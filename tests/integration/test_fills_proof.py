@@ -224,7 +224,7 @@ def test_a_missing_trade_opens_no_gap_before_the_queue_is_empty_and_its_order_is
     second = run(calls=1)
 
     assert (first.result, gaps) == ("not_drained", 0)
-    assert "1 missing trades opened no gap yet; their orders are asked again" in first.detail
+    assert "1 missing trade opened no gap yet; their orders are asked again" in first.detail
     assert value(desk.database, "SELECT state FROM stp.reconciliation_run ORDER BY id LIMIT 1") == "failed"
     assert (second.result, asked(second)) == ("gap", ["fills 1"])
     assert value(desk.database, "SELECT count(*) FROM stp.gap WHERE cause = 'fills'") == 1

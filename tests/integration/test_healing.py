@@ -235,7 +235,7 @@ def test_a_404_where_we_hold_trades_needs_a_person(healing):
 
     healing.turn_until(lambda: healing.state() == "escalated", most=30)
 
-    assert "404 although we hold 1 trades" in healing.why()
+    assert "404 although we hold 1 trade of these days" in healing.why()
 
 
 def test_a_404_twice_where_we_hold_none_means_that_there_is_nothing(healing):

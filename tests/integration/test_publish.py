@@ -427,7 +427,7 @@ def test_verify_says_what_differs_and_ends_with_3(stp_etl, booking, target):
     assert equal.err == "equal: 5 of trade_version, 6 of trade_leg_version, up to change 5\n"
     assert (other.code, [(row["trade_id"], row["difference"]) for row in other.json]) == (3, [("S1", "missing")])
     assert "trade_version, feed " in other.err
-    assert ", 2023-06-02: 5 rows in the book, 4 there\n1 rows differ on 1 days: " in other.err
+    assert ", 2023-06-02: 5 rows in the book, 4 there\n1 row differs on 1 day: " in other.err
     assert elsewhere.code == 0
     nothing = "nothing to compare: neither the book nor the target has a row from 2026-01-01, up to change 5\n"
     assert elsewhere.err == nothing
