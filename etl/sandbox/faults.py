@@ -81,7 +81,7 @@ def fault_of(values: Mapping[str, Any]) -> Fault:
     rest = dict(values)
     kind, _, argument = str(rest.pop("fault", "")).partition(":")
     if kind not in KINDS:
-        raise ValueError(f"no such fault: {kind}")
+        raise ValueError(f"no such fault: {kind}; there are: {', '.join(sorted(KINDS))}")
     if kind in FIELD and not argument:
         raise ValueError(f"{kind} needs the name of a field behind a colon")
     if unknown := sorted(rest.keys() - {each.name for each in fields(Fault)}):

@@ -17,6 +17,7 @@ from starlette.applications import Starlette
 from etl.sandbox.connection import OpenProtocol
 from etl.sandbox.control import Control
 from etl.sandbox.express import Express
+from etl.sandbox.guide import PATH, Guide
 from etl.sandbox.options import Options, User
 from etl.sandbox.vendor import Vendor
 from etl.sandbox.world import World
@@ -34,7 +35,7 @@ class SandboxServer(uvicorn.Server):
         self.world = World(options)
         vendor = Vendor(self.world, self.refuse)
         control = Control(self.world, self.refuse)
-        app = Starlette(routes=[*vendor.routes(), *control.routes()])
+        app = Starlette(routes=[*vendor.routes(), *control.routes(), *Guide(self.world).routes()])
         express = Express(self.world, vendor.sessions, app)
         super().__init__(
             uvicorn.Config(
@@ -83,9 +84,8 @@ class SandboxServer(uvicorn.Server):
         await super().startup(sockets)
         first = self._options.users[0]
         url = f"http://{LOOPBACK}:{self.port}"
-        sys.stdout.write(
-            json.dumps({"event": "sandbox.ready", "url": url, "user": first.name, "org": first.org}) + "\n"
-        )
+        ready = {"event": "sandbox.ready", "url": url, "user": first.name, "org": first.org, "orders": url + PATH}
+        sys.stdout.write(json.dumps(ready) + "\n")
         sys.stdout.flush()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:

@@ -101,7 +101,8 @@ def test_a_fault_that_does_not_exist_is_a_wrong_usage(place):
     ended = demo(place, "--fault=nonsense")
 
     assert ended.returncode == 2
-    assert "no such fault: nonsense" in ended.stderr
+    assert "no such fault: nonsense; there are: 400, " in ended.stderr
+    assert "close_after" in ended.stderr
 
 
 def test_a_stopped_demo_leaves_no_server_behind(place):

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -15,9 +16,11 @@ from pathlib import Path
 import pytest
 import requests
 
+from etl.sandbox.control import Control
 from etl.sandbox.options import Options, User
 from etl.sandbox.process import SandboxProcess, SandboxStartError
 from etl.sandbox.server import SandboxServer
+from etl.sandbox.world import World
 from tests.integration.sandbox_client import START, Client
 
 SMALL = Options(trades=60, start_time=START)
@@ -60,7 +63,8 @@ def test_it_says_once_that_it_is_ready_and_ends_in_order_on_a_signal():
         began = time.monotonic()
         rest, _ = child.communicate(timeout=5)
 
-        assert list(ready) == ["event", "url", "user", "org"]
+        assert list(ready) == ["event", "url", "user", "org", "orders"]
+        assert ready["orders"] == f"{ready['url']}/_sandbox/"
         assert (ready["event"], ready["user"], ready["org"]) == ("sandbox.ready", "apiUser", "pfOrg")
         assert ready["url"].startswith("http://127.0.0.1:")
         assert (child.returncode, rest) == (0, b"")
@@ -232,3 +236,26 @@ def _end_of(client: socket.socket) -> bytes | None:
         return b""
     except TimeoutError:
         return None
+
+
+def test_a_page_lists_all_that_it_can_be_told_and_each_call_on_it_works():
+    with SandboxProcess(SMALL) as sandbox:
+        page = requests.get(f"{sandbox.url}/_sandbox/", timeout=5)
+        calls = [shlex.split(line) for line in page.text.splitlines() if line.startswith("  curl ")]
+        last = [call for call in calls if call[1].endswith("/refuse")]
+        answers = {
+            call[1]: requests.post(call[1], data=call[3], timeout=5)
+            if len(call) > 2
+            else requests.get(call[1], timeout=5)
+            for call in [each for each in calls if each not in last] + last
+        }
+
+    assert page.headers["content-type"].startswith("text/plain")
+    assert {url: answer.text for url, answer in answers.items() if answer.status_code != 200} == {}
+    control = {route.path for route in Control(World(SMALL), refused).routes()}
+    assert {url.removeprefix(sandbox.url) for url in answers} == control
+    assert "headers_then_silence" in page.text
+
+
+async def refused(_: float) -> None:
+    """Close no port: only the paths are looked at."""
