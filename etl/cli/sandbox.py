@@ -32,8 +32,8 @@ def sandbox(
 ) -> None:
     """Play the vendor for trying out, tests and users without credentials: prints its address, runs until Ctrl-C.
 
-    The password is `sandbox` unless STP_SANDBOX_PASSWORD says otherwise. What it can be asked and told, trades and
-    faults among it, is listed at /_sandbox/ of its address: curl http://127.0.0.1:8081/_sandbox/
+    The password is `sandbox` unless STP_SANDBOX_PASSWORD says otherwise. The page /_sandbox/ of its address lists
+    what it can be asked and told, such as trades and faults: `curl http://127.0.0.1:8081/_sandbox/` shows it.
     """
     settings = dict(each.partition("=")[::2] for each in variant or ())
     options = Options(
