@@ -112,7 +112,7 @@ def open_gap(
                 window, not_before = asked_window(start, end, at), at
             else:
                 window, not_before = lost_since(work, runtime, restored_from, at)
-            request = ManualRequest(runtime.name, window, operator, reason, deed="gaps open")
+            request = ManualRequest(runtime.name, window, operator, reason, deed="gaps open", anew=True)
             number, _ = open_by_hand(work, runtime.feed_id, request, at)
             work.gaps.change(number, not_before=not_before)
             work.commit()

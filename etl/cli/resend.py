@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from etl.app import App
 from etl.cli.context import invocation
+from etl.cli.following import Follower
 from etl.cli.options import (
     FOUND_SOMETHING,
     FeedOption,
@@ -25,12 +26,11 @@ from etl.domain.calendar import DATED_AHEAD
 from etl.domain.gaps import GapState
 from etl.domain.window import Window
 from etl.domain.words import counted
-from etl.errors import EtlError, TransientError
+from etl.errors import EtlError
 from etl.runtime import FeedRuntime
 
 cli = typer.Typer(add_completion=False)
-LOOK_EVERY_S = 0.5
-OVER = (GapState.HEALED, GapState.ESCALATED, GapState.CLOSED)
+INTERRUPTED = 130
 
 
 @cli.command("resend", epilog="Example: stp-etl resend --from 2026-03-02 --to 2026-03-04 --reason 'break 17' --wait")
@@ -54,7 +54,8 @@ def resend(
     """Ask the vendor to hand out every trade of a range of trade dates again.
 
     What is booked already changes nothing; what was lost is booked. A running daemon does it; without one this command
-    leads the feed itself until all has come. Exit 3 when a person has to look at what came.
+    leads the feed itself, with --wait until all has come, else for as long as it moves: then it says who goes on, and
+    ends with 1. Exit 3 when a person has to look at what came. Given again, it follows the gap that is open already.
     """
     operator, reason = invocation(context).operator, reason_given(reason)
     with ready_app(context) as app:
@@ -70,7 +71,8 @@ def resend(
             number, new = open_by_hand(work, runtime.feed_id, request, at)
             work.commit()
         asks = "asks" if new else "asked before"
-        remark(f"gap {number} {asks} for {window.start} to {window.last}, {counted(held, 'trade')} held")
+        known = "" if new else "; this call follows it and opens no other"
+        remark(f"gap {number} {asks} for {window.start} to {window.last}, {counted(held, 'trade')} held{known}")
         follow(app, runtime, number, wait=wait)
 
 
@@ -81,7 +83,12 @@ def follow(app: App, runtime: FeedRuntime, number: int, *, wait: bool) -> None:
             leader = work.feeds.leader(runtime.feed_id)
         remark(f"{leader} leads the feed and does it; follow it with: stp-etl gaps show {number}")
         return
-    result = healed(app, runtime, number)
+    follower = Follower(app, runtime, number)
+    try:
+        result = follower.to_the_end(wait=wait)
+    except KeyboardInterrupt:
+        remark(f"stp-etl: {follower.left_open('interrupted')}")
+        raise typer.Exit(INTERRUPTED) from None
     show_card({name: result[name] for name in ("gap_id", "state", "recovered", "already_known", "why")})
     if result["state"] == GapState.ESCALATED:
         raise typer.Exit(FOUND_SOMETHING)
@@ -112,30 +119,3 @@ def check_resend(app: App, feed: FeedRuntime, window: Window, *, asked: bool) ->
             f"{window.days} days make {counted(held, 'booked trade')} come again; add --yes to ask for them"
         )
     return held
-
-
-def healed(app: App, feed: FeedRuntime, number: int) -> dict[str, Any]:
-    """Wait until the gap is over, doing the work where nobody else leads; return it by column."""
-    said = ""
-    while True:
-        with app.open_work() as work:
-            row = work.lists.gap(number)
-        assert row is not None
-        if row["state"] in OVER:
-            return row
-        told = f"{row['state']}, healed before {row['healed_before'] or row['from_date']}; {row['why'] or 'under way'}"
-        try:
-            heal(feed)
-        except TransientError as error:
-            told = f"{told}; {error}"
-        if told != said:
-            remark(f"gap {number}: {told}")
-            said = told
-        app.clock.wait(app.stop, LOOK_EVERY_S)
-
-
-def heal(feed: FeedRuntime) -> None:
-    """Do what the daemon would, once, where it does not."""
-    if feed.lead() and feed.poller.resting_s == 0 and feed.paused_reason() is None:
-        feed.drain_and_book()
-        feed.heal()

@@ -25,12 +25,15 @@ class ManualRequest(msgspec.Struct, frozen=True):
     reason: str
     key: str | None = None
     deed: str = "resend"
+    anew: bool = False
+    """Whether a gap is opened even where an operator's is open over the same days: what it proved may be void."""
 
 
 def open_by_hand(work: UnitOfWork, feed_id: int, request: ManualRequest, at: datetime) -> tuple[int, bool]:
     """Open the gap that the request asks for, and wake the leader; return its number, and whether it is new.
 
-    Raises OperatorError when the key was used for something else.
+    Without a key a gap of an operator that is open over exactly these days is the one that is meant. Raises
+    OperatorError when the key was used for something else.
     """
     evidence = {"at": at.isoformat(), "by": request.operator, "reason": request.reason}
     if request.key is not None:
@@ -43,14 +46,19 @@ def open_by_hand(work: UnitOfWork, feed_id: int, request: ManualRequest, at: dat
                 "choose another one"
             )
         return int(known["id"]), False
-    gap_id = work.gaps.open(
+    work.gaps.lock(feed_id)
+    known_id = None
+    if request.key is None and not request.anew:
+        known_id = work.measures.open_by_hand(feed_id, request.window)
+    gap_id = known_id or work.gaps.open(
         feed_id, GapCause.OPERATOR, request.window, at=at, not_before=at, evidence=evidence, alone=True,
         why=NOT_ASKED_YET,
     )  # fmt: skip
-    work.gaps.change(gap_id, request_key=request.key)
+    if known_id is None and request.key is not None:
+        work.gaps.change(gap_id, request_key=request.key)
     work.requests.announce(feed_id)
     details = {"from": request.window.start.isoformat(), "to": request.window.last.isoformat(), "key": request.key}
     work.attention.record(
         Deed(at, request.operator, request.deed, request.reason, request.feed, f"gap {gap_id}", details)
     )
-    return gap_id, True
+    return gap_id, known_id is None

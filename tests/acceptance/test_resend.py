@@ -1,12 +1,25 @@
 """`stp-etl resend` against the sandbox: with a daemon, without one, and after one that was killed."""
 
 import json
+import signal
+import time
 
 import pytest
 
 from etl.store.database import Database
-from tests.acceptance.program import booked, handed_out, sentences, status_of, until
+from tests.acceptance.program import (
+    PATIENCE_S,
+    Program,
+    booked,
+    feed_text,
+    handed_out,
+    sentences,
+    settings_text,
+    status_of,
+    until,
+)
 from tests.databases import rows, value
+from tests.ports import free_port
 
 QUICK = {"ghost_s": 0.2, "eligible_after_s": 0.1, "resend_days_at_once": 31, "poll_interval_s": 0.2}
 TRADE_DAYS = "SELECT min(trade_date)::text, max(trade_date)::text FROM reporting.trade"
@@ -77,3 +90,41 @@ def test_after_a_daemon_was_killed_the_command_stands_in_for_it(world, database)
     shown = json.loads(program.call("gaps", "show", "2", "--format", "json").stdout)
     assert shown["state"] == "healed"
     assert {each["state"] for each in shown["resends"]} <= {"complete", "short"}
+
+
+@pytest.fixture
+def alone(tmp_path, database_url):
+    """The program, nobody who leads, and a vendor that is away."""
+    return Program(tmp_path, settings_text(database_url, feed_text(f"http://127.0.0.1:{free_port()}", **QUICK)))
+
+
+ONE_DAY = ["--from", "2024-03-12", "--to", "2024-03-12", "--reason", "br 17"]
+
+
+def test_with_the_vendor_away_it_ends_and_says_who_goes_on_and_the_next_call_follows_the_same_gap(alone, database):
+    first, again = (alone.call("resend", *ONE_DAY) for _ in range(2))
+
+    assert (first.returncode, again.returncode) == (1, 1)
+    assert sentences(first)[-1] == (
+        "stp-etl: gap 1 stays open: POST /v2/sso/login: the vendor's server refused the connection; `stp-etl run` goes "
+        "on with it, or the same command again, which follows it"
+    )
+    assert "gap 1 asked before for 2024-03-12 to 2024-03-12" in again.stderr
+    assert rows(database, "SELECT state FROM stp.gap") == [("open",)]
+
+
+def test_waiting_it_says_each_reason_once_and_interrupted_who_goes_on(alone):
+    process = alone.start("resend", *ONE_DAY, "--wait")
+    said = [process.stdout.readline() for _ in range(2)]
+    time.sleep(2)  # several tries
+    process.send_signal(signal.SIGINT)
+    rest, _ = process.communicate(timeout=PATIENCE_S)
+    lines = [line for line in "".join([*said, rest]).splitlines() if not line.startswith("{")]
+
+    assert process.returncode == 130
+    assert lines == [
+        "gap 1 asks for 2024-03-12 to 2024-03-12, 0 trades held",
+        "gap 1: POST /v2/sso/login: the vendor's server refused the connection",
+        "stp-etl: gap 1 stays open: interrupted; `stp-etl run` goes on with it, or the same command again, which "
+        "follows it",
+    ]

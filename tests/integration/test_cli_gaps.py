@@ -116,11 +116,37 @@ def test_the_same_request_id_is_one_request(led, stp_etl, database):
     assert written(database) == {"gap": 1, "resend": 0, "audit": 1}
 
 
-def test_requests_without_an_id_are_each_their_own(led, stp_etl, database):
-    for _ in range(2):
-        stp_etl("resend", *MARCH, *WHY)
+def test_a_request_without_an_id_follows_the_gap_that_is_open_over_its_days_and_is_kept(led, stp_etl, database):
+    stp_etl("resend", *MARCH, *WHY)
+    again = stp_etl.process("resend", *MARCH, "--reason", "br 18")
+
+    assert again.code == 0
+    assert (
+        "gap 1 asked before for 2024-03-12 to 2024-03-13, 2 trades held; this call follows it and opens no" in again.err
+    )
+    assert written(database) == {"gap": 1, "resend": 0, "audit": 2}
+    assert rows(database, "SELECT subject, reason FROM reporting.audit ORDER BY audit_id") == [
+        ("gap 1", "br 17"), ("gap 1", "br 18"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("state", ["healed", "escalated", "closed"])
+def test_a_gap_that_is_not_asked_for_any_more_is_not_followed(led, stp_etl, database, state):
+    stp_etl("resend", *MARCH, *WHY)
+    change(database, "UPDATE stp.gap SET state = :state", state=state)
+
+    stp_etl("resend", *MARCH, *WHY)
 
     assert value(database, "SELECT count(*) FROM stp.gap") == 2
+
+
+def test_other_days_another_id_and_gaps_open_have_gaps_of_their_own(led, stp_etl, database):
+    stp_etl("resend", *MARCH, *WHY)
+    stp_etl("resend", "--from", "2024-03-12", "--to", "2024-03-12", *WHY)
+    stp_etl("resend", *MARCH, *WHY, "--request-id", "job-7")
+    stp_etl("gaps", "open", *MARCH, *WHY)
+
+    assert value(database, "SELECT count(*) FROM stp.gap") == 4
 
 
 def test_a_gap_is_opened_shown_and_closed_on_the_record(led, stp_etl, database):

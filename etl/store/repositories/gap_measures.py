@@ -7,7 +7,8 @@ from datetime import date, datetime
 
 from sqlalchemy import Connection, bindparam, exists, func, or_, select, text
 
-from etl.domain.gaps import GapState, ResendState
+from etl.domain.gaps import GapCause, GapState, ResendState
+from etl.domain.window import Window
 from etl.store.repositories.gap_words import LATENESS, RECOVERED_BY, Gap, Ghost
 from etl.store.repositories.gaps import IN_FLIGHT, UNFINISHED
 from etl.store.rows.breaks import ReconBreakRow
@@ -80,3 +81,12 @@ class GapMeasures:
         """Return how many resends of the gap brought all that they asked for."""
         statement = select(func.count()).where(ResendRow.gap_id == gap_id, ResendRow.state == ResendState.COMPLETE)
         return int(self._connection.execute(statement).scalar_one())
+
+    def open_by_hand(self, feed_id: int, window: Window) -> int | None:
+        """Return the latest gap of an operator that is to be healed and has exactly these days; None for none."""
+        statement = select(func.max(GapRow.id)).where(
+            GapRow.feed_id == feed_id, GapRow.cause == GapCause.OPERATOR, GapRow.state.in_(UNFINISHED),
+            GapRow.from_date == window.start, GapRow.to_date == window.last,
+        )  # fmt: skip
+        found: int | None = self._connection.execute(statement).scalar_one()
+        return found
