@@ -10,6 +10,7 @@ from typing import Any
 from etl.domain.calendar import DATED_AHEAD
 from etl.domain.gaps import MARGIN, ResendState
 from etl.domain.window import Window
+from etl.domain.words import counted
 
 Evidence = Mapping[str, Any]
 """One piece of `stp.gap.evidence`, as JSON holds it."""
@@ -60,8 +61,8 @@ def why_ghost(request_id: str, until: datetime) -> str:
 def why_healed(window: Window, *, resends: int, recovered: int, known: int) -> str:
     """Return why a gap is healed: what came again, and how many trades of it had been lost."""
     days = f"{window.start}" if window.days == 1 else f"every day from {window.start} to {window.last}"
-    asked = "1 resend" if resends == 1 else f"{resends} resends"
-    return f"{days} came again in full: {asked} complete, {recovered} trades recovered, {known} known already"
+    came = f"{counted(resends, 'resend')} complete, {counted(recovered, 'trade')} recovered, {known} known already"
+    return f"{days} came again in full: {came}"
 
 
 def why_twice(second_at: datetime) -> str:

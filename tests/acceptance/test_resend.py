@@ -116,7 +116,7 @@ def test_with_the_vendor_away_it_ends_and_says_who_goes_on_and_the_next_call_fol
 def test_waiting_it_says_each_reason_once_and_interrupted_who_goes_on(alone):
     process = alone.start("resend", *ONE_DAY, "--wait")
     said = [process.stdout.readline() for _ in range(2)]
-    time.sleep(2)  # several tries
+    time.sleep(1.2)  # several tries
     process.send_signal(signal.SIGINT)
     rest, _ = process.communicate(timeout=PATIENCE_S)
     lines = [line for line in "".join([*said, rest]).splitlines() if not line.startswith("{")]

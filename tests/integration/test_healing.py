@@ -44,7 +44,7 @@ def test_what_was_lost_is_booked_and_counted(healing):
     assert healing.booked() == {"KNOWN", "LOST"}
     assert healing.gaps("state, recovered, already_known, why") == [(
         "healed", 1, 1,
-        "every day from 2024-03-12 to 2024-03-17 came again in full: 5 resends complete, 1 trades recovered, "
+        "every day from 2024-03-12 to 2024-03-17 came again in full: 5 resends complete, 1 trade recovered, "
         "1 known already",
     )]  # fmt: skip
 
