@@ -19,7 +19,7 @@ from etl.ops.gauges import GaugeJob
 from etl.runtime import FeedRuntime
 from etl.store import schema
 from etl.store.database import Database
-from etl.store.embedded import EmbeddedPostgres, folder_for, is_made
+from etl.store.embedded import EmbeddedPostgres, folder_for, is_made, not_made
 from etl.store.leases import Lease
 from etl.store.sessions import check_sessions
 from etl.store.unit_of_work import OpenWork, work_on
@@ -52,7 +52,13 @@ class App:
         return Database(
             url, connect_timeout_s=int(given.connect_timeout_s), statement_timeout_s=int(given.statement_timeout_s),
             pool_size=given.pool_size, url_now=given.url.reveal if given.url is not None else None,
+            named=self.database_named,
         )  # fmt: skip
+
+    @property
+    def database_named(self) -> str:
+        """The setting that names the database."""
+        return "database.url" if self.settings.database.url_file is None else "database.url_file"
 
     @property
     def embedded(self) -> EmbeddedPostgres | None:
@@ -67,9 +73,9 @@ class App:
     def check_database(self) -> None:
         """Raise OperatorError, SchemaError or DatabaseAwayError unless the database can be trusted with trades."""
         given = self.settings.database
-        if given.url is None and not is_made(folder := folder_for(Path(given.data_dir))):
+        if given.url is None and not is_made(folder_for(Path(given.data_dir))):
             raise OperatorError(
-                f"no database.url is set and there is no embedded database in {folder}; name the settings file with "
+                f"no database.url is set and {not_made(Path(given.data_dir))}; name the settings file with "
                 "--config, or make the embedded one: stp-etl db upgrade"
             )
         self.database.check_server()

@@ -75,6 +75,10 @@ class VendorAwayError(TransientError):
     """The vendor cannot be reached, or did not answer in time."""
 
 
+class VendorUnreachableError(VendorAwayError):
+    """Nothing, or no whole answer, came from the vendor: its address, a proxy or the network is in question."""
+
+
 class VendorFailedError(VendorAwayError):
     """The vendor answered 500; its support wants the full request and response, kept in `exchange` without secrets."""
 

@@ -19,8 +19,8 @@ from etl.cli.output import Format, FormatOption, remark, show
 from etl.clock import SystemClock, disagreement
 from etl.config import FeedSettings, Settings
 from etl.domain.words import counted
-from etl.errors import ConfigError, EtlError
-from etl.store.embedded import folder_for, is_made
+from etl.errors import ConfigError, EtlError, TransientError, VendorUnreachableError
+from etl.store.embedded import folder_for, is_made, not_made
 from etl.vendor.client import VendorClient
 from etl.wiring import endpoint_of
 
@@ -62,14 +62,14 @@ def checks_of(given: Invocation) -> Iterator[Check]:
 def _database(settings: Settings) -> Iterator[Check]:
     folder = folder_for(Path(settings.database.data_dir))
     if settings.database.url is None and not is_made(folder):
-        yield fail("database", f"there is no embedded database in {folder}", "stp-etl db upgrade")
+        yield fail("database", not_made(Path(settings.database.data_dir)), "stp-etl db upgrade")
         yield room(folder, "data_dir")
         return
     with App(settings) as app:
         try:
             yield from of_database(app)
         except EtlError as error:
-            yield fail("database", str(error), "check database.url and that it runs")
+            yield fail("database", str(error), f"check {app.database_named} and that it runs")
 
 
 def _vendor(name: str, feed: FeedSettings) -> Iterator[Check]:
@@ -83,13 +83,22 @@ def _vendor(name: str, feed: FeedSettings) -> Iterator[Check]:
             vendor.ensure_session()
             vendor.trade(NO_TRADE)
         except EtlError as error:
-            yield fail(
-                "login", str(error), "check base_url, org, user and the secret; nothing was asked of the queue", name
-            )
+            yield fail("login", str(error), f"{_in_question(error)}; nothing was asked of the queue", name)
             return
         how = "plain http" if feed.base_url.startswith("http:") else "TLS"
         yield ok("login", f"user {feed.user} of {feed.org} at {feed.base_url}, {how}", name)
         yield _clock(vendor, name)
+
+
+def _in_question(error: EtlError) -> str:
+    """Return what to look at: credentials only where the vendor has judged them."""
+    match error:
+        case VendorUnreachableError():
+            return "check base_url, the proxy and the network; org, user and secret were not judged"
+        case TransientError():
+            return "the vendor answers and cannot serve now: try again, or ask its support"
+        case _:
+            return "check base_url, org, user and the secret"
 
 
 def _clock(vendor: VendorClient, name: str) -> Check:

@@ -22,6 +22,7 @@ from etl.errors import (
 )
 
 OLDEST_POSTGRES = 140_000
+USUALLY_NAMED = "database.url"
 # Classes and codes of SQLSTATE (Postgres manual, appendix A).
 # Connection, resources (disk full), shutdown and time-outs, system, rollback, object not ready, internal.
 AWAY_CLASSES = ("08", "53", "57", "58", "40", "55", "XX")
@@ -39,8 +40,8 @@ REFUSED_WORDS = (
 POOLERS_WORDS = ("unsupported startup parameter", "statement pooling mode")
 
 
-def translated(error: BaseException) -> EtlError:
-    """Return our error for one of the database's, by what has to happen next."""
+def translated(error: BaseException, named: str = USUALLY_NAMED) -> EtlError:
+    """Return our error for one of the database's, by what has to happen next; `named` is the setting of its address."""
     original = error.orig if isinstance(error, DBAPIError) else error
     state = getattr(original, "sqlstate", None) or ""
     sentence = str(original).strip().splitlines()[0] if str(original).strip() else type(original).__name__
@@ -50,7 +51,7 @@ def translated(error: BaseException) -> EtlError:
         return ContentRefusedError(f"the database refuses the content ({state or 'text'}): {sentence}")
     if any(word in sentence for word in POOLERS_WORDS):
         return DatabaseRefusedError(
-            f"a pooler stands between us and Postgres ({sentence}); let database.url name Postgres itself, or a pool "
+            f"a pooler stands between us and Postgres ({sentence}); let {named} name Postgres itself, or a pool "
             "with pool_mode = session that passes the connection's options on"
         )
     if state.startswith(AWAY_CLASSES) or state in AWAY_CODES:
@@ -58,19 +59,19 @@ def translated(error: BaseException) -> EtlError:
     lost = isinstance(error, OperationalError | InterfaceError | psycopg.OperationalError | PoolTimeoutError)
     broken = isinstance(error, DBAPIError) and error.connection_invalidated
     if lost and not state and (broken or not any(word in sentence for word in REFUSED_WORDS)):
-        return DatabaseAwayError(f"the database cannot be reached: {sentence}; check database.url and that it runs")
+        return DatabaseAwayError(f"the database cannot be reached: {sentence}; check {named} and that it runs")
     if state.startswith("28") or "password" in sentence or "authentication" in sentence:
-        return DatabaseRefusedError(f"the database refuses the log-in: {sentence}; check database.url")
+        return DatabaseRefusedError(f"the database refuses the log-in: {sentence}; check {named}")
     return DatabaseRefusedError(f"the database says no ({state or 'connect'}): {sentence}")
 
 
 @contextmanager
-def translating() -> Iterator[None]:
+def translating(named: str = USUALLY_NAMED) -> Iterator[None]:
     """Raise our errors in place of the database's."""
     try:
         yield
     except (DBAPIError, psycopg.Error, PoolTimeoutError, UnicodeEncodeError) as error:
-        raise translated(error) from error
+        raise translated(error, named) from error
 
 
 def commit(connection: Connection) -> None:
@@ -93,9 +94,13 @@ class Database:
 
     def __init__(
         self, url: str, *, connect_timeout_s: int = 5, statement_timeout_s: int = 60, pool_size: int = 10,
-        url_now: Callable[[], str] | None = None,
+        url_now: Callable[[], str] | None = None, named: str = USUALLY_NAMED,
     ) -> None:  # fmt: skip
-        """Take the address; `url_now` tells it anew for each connection, so that its password may be rotated."""
+        """Take the address; `url_now` tells it anew for each connection, so that its password may be rotated.
+
+        `named` is the setting that it stands in, for what a person is told to check.
+        """
+        self.named = named
         self.connect_timeout_s, self.statement_timeout_s = connect_timeout_s, statement_timeout_s
         self.url, self._url_now = _address(url), url_now
         self.engine: Engine = create_engine(
@@ -147,7 +152,7 @@ class Database:
     @contextmanager
     def connect(self) -> Iterator[Connection]:
         """Lend a connection; whatever was not committed is undone. Database errors come out as ours."""
-        with translating(), self.engine.connect() as connection:
+        with translating(self.named), self.engine.connect() as connection:
             yield connection
 
     def check_server(self) -> None:

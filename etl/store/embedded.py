@@ -170,6 +170,12 @@ def is_made(data_dir: Path) -> bool:
     return (data_dir / "PG_VERSION").exists()
 
 
+def not_made(data_dir: Path) -> str:
+    """Return in words that there is no database in the folder of this setting, and which folder that is."""
+    seen_from = "" if data_dir.is_absolute() else f" (database.data_dir = {data_dir}, as seen from the current folder)"
+    return f"there is no embedded database in {folder_for(data_dir).absolute()}{seen_from}"
+
+
 def _forget_libpq_environment() -> None:
     """Take PGPORT, PGSERVICE and their like out of our environment: they may lead away from this server.
 

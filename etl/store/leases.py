@@ -53,7 +53,7 @@ class Lease:
         self.leave()
         if self._held_by_another():
             return False
-        with translating():
+        with translating(self._database.named):
             connection = self._database.engine.connect()
             connection.detach()  # closed when we leave, never handed to anybody else
             try:

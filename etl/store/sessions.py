@@ -11,7 +11,7 @@ ROUNDS = 2
 PID = text("SELECT pg_backend_pid()")
 TIMEOUT_MS = text("SELECT setting::integer FROM pg_settings WHERE name = 'statement_timeout'")
 WHAT_TO_DO = (
-    "leadership, time-outs and notices live in a session: let database.url name Postgres itself, or a pool with "
+    "leadership, time-outs and notices live in a session: let {named} name Postgres itself, or a pool with "
     "pool_mode = session that passes the connection's options on"
 )
 
@@ -30,13 +30,13 @@ def check_sessions(database: Database) -> None:
     if any(len(each) > 1 for each in processes) or processes[0] & processes[1]:
         raise OperatorError(
             "a pooler stands between us and Postgres that lends its server connections for one transaction at a time "
-            f"(such as pgbouncer with pool_mode = transaction); {WHAT_TO_DO}"
+            f"(such as pgbouncer with pool_mode = transaction); {WHAT_TO_DO.format(named=database.named)}"
         )
     if set_to != database.statement_timeout_s * 1000:
         raise OperatorError(
             f"the server's statement_timeout is {set_to} ms and we asked for {database.statement_timeout_s} s: "
             "something between us and Postgres drops the connection's options (pgbouncer with "
-            f"ignore_startup_parameters); {WHAT_TO_DO}"
+            f"ignore_startup_parameters); {WHAT_TO_DO.format(named=database.named)}"
         )
 
 

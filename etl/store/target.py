@@ -171,8 +171,8 @@ def said_by_the_target() -> Iterator[None]:
     try:
         yield
     except (DBAPIError, psycopg.Error, PoolTimeoutError, UnicodeEncodeError) as error:
-        ours = translated(error)
-        raise type(ours)(f"the target: {ours}".replace("database.url", "publish.url")) from error
+        ours = translated(error, "publish.url")
+        raise type(ours)(f"the target: {ours}") from error
 
 
 def _change(found: CursorResult[Any]) -> Change:

@@ -7,7 +7,13 @@ from datetime import datetime, timedelta
 
 import requests
 
-from etl.errors import VendorAwayError, VendorFailedError, VendorRefusedError, VendorThrottledError
+from etl.errors import (
+    VendorAwayError,
+    VendorFailedError,
+    VendorRefusedError,
+    VendorThrottledError,
+    VendorUnreachableError,
+)
 from etl.vendor.endpoint import Endpoint
 from etl.vendor.feed import VendorReply
 from etl.vendor.outcome import echoes_another, retry_after_s, transcript, vendor_date_of, words_of
@@ -39,13 +45,13 @@ def request_to(
 def raise_unless_answered(exchange: Exchange, request_id: str, *, now: datetime, hide: Callable[[str], str]) -> None:
     """Return for an answer with status 2xx or 404, whole and ours; raise for all else (law 10).
 
-    Raises VendorAwayError, VendorFailedError (500), VendorThrottledError or VendorRefusedError. `hide` takes the
-    secrets out of a text; `now` is our own clock.
+    Raises VendorUnreachableError (no status), VendorAwayError, VendorFailedError (500), VendorThrottledError or
+    VendorRefusedError. `hide` takes the secrets out of a text; `now` is our own clock.
     """
     what = f"{exchange.request.method} {exchange.request.path_url}"
     status = exchange.status
     if status is None:
-        raise VendorAwayError(hide(f"{what}: {exchange.failure.detail if exchange.failure else 'no answer'}"))
+        raise VendorUnreachableError(hide(f"{what}: {exchange.failure.detail if exchange.failure else 'no answer'}"))
     if echoes_another(exchange, request_id):
         raise VendorAwayError(hide(f"{what}: the answer carries the X-Request-ID of another request"))
     if status == 429:

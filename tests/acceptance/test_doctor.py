@@ -7,7 +7,7 @@ import pytest
 from etl.cli.checks import holds_secrets
 from etl.config import load
 from tests.acceptance.program import Program, feed_text, settings_text, until
-from tests.databases import change, rows, value
+from tests.databases import change, folder, rows, value
 
 
 @pytest.fixture
@@ -79,21 +79,38 @@ def test_beside_a_daemon_it_says_who_leads(play, program_for, database):
 
 
 @pytest.mark.parametrize(
-    ("keys", "check", "sentence"),
+    ("keys", "check", "sentence", "do"),
     [
-        ({"password": "wrong"}, "login", "refused the login of user apiUser"),
-        ({"base_url": "http://127.0.0.1:9"}, "login", "refused the connection"),
-        ({"password": "", "password_file": "/nowhere/password"}, "settings", "/nowhere/password"),
+        (
+            {"password": "wrong"}, "login", "refused the login of user apiUser",
+            "check base_url, org, user and the secret;",
+        ),
+        (
+            {"base_url": "http://127.0.0.1:9"}, "login", "refused the connection",
+            "check base_url, the proxy and the network; org, user and secret were not judged;",
+        ),
+        ({"password": "", "password_file": "/nowhere/password"}, "settings", "/nowhere/password", "correct it;"),
     ],
-)
-def test_what_is_wrong_with_the_login_is_named(play, program_for, untouched, keys, check, sentence):
+)  # fmt: skip
+def test_what_is_wrong_with_the_login_is_named(play, program_for, untouched, keys, check, sentence, do):
     sandbox = untouched(play(trades=3))
     program = program_for(sandbox, **keys)
 
-    state, seen = doctor(program, 3)[check]
+    ended = program.call("doctor", "--format", "json")
 
-    assert state == "fail"
-    assert sentence in seen
+    (found,) = [each for each in json.loads(ended.stdout) if each["check"] == check]
+    assert (ended.returncode, found["state"]) == (3, "fail")
+    assert sentence in found["seen"]
+    assert found["do"].startswith(do)
+
+
+def test_a_folder_without_a_database_is_named_in_full():
+    with folder() as place:
+        program = Program(place, '[database]\ndata_dir = "var/trial"\n')
+        told = f"there is no embedded database in {place}/var/trial (database.data_dir = var/trial, as seen from the"
+
+        assert told in doctor(program, 3)["database"][1]
+        assert told in program.call("status").stderr
 
 
 def test_a_secret_that_everybody_may_read_is_warned_of(play, program_for, tmp_path):
@@ -117,9 +134,14 @@ def test_without_a_database_and_without_a_schema_it_says_so(play, tmp_path, empt
     empty = empty_database.url.set(drivername="postgresql").render_as_string(hide_password=False)
 
     away = doctor(Program(tmp_path, settings_text("postgresql://x@127.0.0.1:1/none", feed_text(sandbox.url))), 3)
+    (tmp_path / "url").write_text("postgresql://x@127.0.0.1:1/none")
+    of_file = settings_text("", feed_text(sandbox.url)).replace('url = ""', f'url_file = "{tmp_path / "url"}"')
+    in_file = doctor(Program(tmp_path, of_file), 3)
     bare = doctor(Program(tmp_path, settings_text(empty, feed_text(sandbox.url))), 3)
 
     assert "cannot be reached" in away["database"][1]
+    assert away["database"][1].endswith("; check database.url and that it runs")
+    assert in_file["database"][1].endswith("; check database.url_file and that it runs")
     assert bare["schema"] == ("fail", "the database has no schema yet; run: stp-etl db upgrade")
 
 
