@@ -65,13 +65,13 @@ def test_with_a_daemon_the_command_asks_it_and_waits(world, database):
         until(lambda: status_of(database)["leader"], what="the daemon to lead")
         done = program.call("resend", *days(database), "--reason", "br 17", "--wait")
         until(lambda: not status_of(database)["open_gaps"], what="all gaps to heal")
+        status = program.call("status")
         left = daemon.stop()
 
     assert (done.returncode, left) == (0, 0), done.stderr
     assert booked(database) == handed_out(sandbox)
     assert "feed main: another instance leads" not in done.stderr
     assert len(daemon.events("gap.healed")) == 2
-    status = program.call("status")
     assert status.returncode == 0, status.stderr
 
 

@@ -248,4 +248,4 @@ def test_a_gap_that_is_not_over_needs_a_hand(held, stp_etl, database, state, cod
     done = stp_etl("status", "--format", "json")
 
     assert (done.code, done.json["feeds"][0]["state"]) == (code, shown)
-    assert ("feed main: 1 gaps not healed; see: stp-etl gaps list --feed main" in done.err) is (code == 3)
+    assert ("feed main: 1 gap not healed; see: stp-etl gaps list --feed main" in done.err) is (code == 3)
