@@ -37,18 +37,13 @@ class Follower:
         Without `wait` it is left open when the vendor does not answer, or nothing moves: raises EtlError, which says
         why and who goes on. So it does where no retry can help.
         """
-        while True:
-            row, resend = self._look()
-            if row["state"] in OVER:
-                return row
+        row, _ = self._look()
+        while row["state"] not in OVER:
             self._work()
-            reason = self._trouble or waits_for(row, resend)
-            if not wait and (self._failures >= TRIES or self._stands_still()):
-                raise EtlError(self.left_open(reason))
-            if reason not in self._said:
-                self._said.add(reason)
-                remark(f"gap {self._number}: {reason}")
-            self._app.clock.wait(self._app.stop, LOOK_EVERY_S)
+            row, resend = self._look()
+            if row["state"] not in OVER:
+                self._pause(self._trouble or waits_for(row, resend), wait=wait)
+        return row
 
     def left_open(self, why: str) -> str:
         """Return the sentence with which a command leaves the gap to others."""
@@ -56,6 +51,15 @@ class Follower:
             f"gap {self._number} stays open: {why}; `stp-etl run` goes on with it, or the same command again, which "
             "follows it"
         )
+
+    def _pause(self, reason: str, *, wait: bool) -> None:
+        """Say what is waited for, where that is new, and wait; raise EtlError where the gap is left to others."""
+        if not wait and (self._failures >= TRIES or self._stands_still()):
+            raise EtlError(self.left_open(reason))
+        if reason not in self._said:
+            self._said.add(reason)
+            remark(f"gap {self._number}: {reason}")
+        self._app.clock.wait(self._app.stop, LOOK_EVERY_S)
 
     def _look(self) -> tuple[dict[str, Any], Resend | None]:
         with self._app.open_work() as work:

@@ -128,10 +128,12 @@ def _sweep(facts: DayFacts) -> list[Reason]:
         return []
     words = {
         SweepState.NONE: "the day was not asked again in full",
-        SweepState.RUNNING: "the sweep of the day is under way",
+        SweepState.RUNNING: "a full resend of the day is under way",
         SweepState.SHORT: f"the sweep did not settle it: {facts.sweep_why or 'some trades did not come again'}",
     }
-    said = words[facts.sweep] if facts.sweep_wanted else f"{words[facts.sweep]}: reconciliation.sweep is off"
+    said = words[facts.sweep]
+    if facts.sweep is SweepState.NONE and not facts.sweep_wanted:
+        said = f"{said}: reconciliation.sweep is off"
     day = facts.trade_date
     if facts.now < facts.closes_at:  # a resend that is asked now would not hold the whole day
         return [Reason("sweep", said, f"stp-etl certify --trade-date {day}")]
