@@ -19,6 +19,7 @@ from etl.controls.questions import Order
 from etl.domain.calendar import NEW_YORK
 from etl.domain.certificate import CertificateState
 from etl.domain.sweeps import SWEEPS
+from etl.domain.words import counted
 from etl.errors import OperatorError
 from etl.reconcile import POSITIONS, DrainHere, Wanted, done, reconciler_of
 from etl.sandbox.process import Control
@@ -165,7 +166,8 @@ class Days:
         show_sheet(day, sections, Format.TABLE)
         sys.stdout.write("\nWhat happened\n")
         show_card({
-            f"lost pages: {LOST_PAGES}": f"{recovered:,} trades recovered by resends; gaps healed: {len(gaps)}",
+            f"lost pages: {LOST_PAGES}":
+                f"{counted(recovered, 'trade')} recovered by resends; gaps healed: {len(gaps)}",
             **{f"{row['kind']} break {row['break_id']}": said_of(row) for row in breaks},
         })  # fmt: skip
         for certificate in (told.quiet, told.troubled):

@@ -8,6 +8,7 @@ import msgspec
 
 from etl.cli.output import remark
 from etl.domain.answer import Page, content_of
+from etl.domain.words import counted
 from etl.errors import EtlError
 from etl.store.repositories.answers import poll_of
 from etl.store.repositories.originals import KeptAnswer, KeptMessage
@@ -47,8 +48,8 @@ def original_of(work: UnitOfWork, message_id: int) -> Original:
     pieces = content.pieces if isinstance(content, Page) else ()
     if place >= len(pieces):
         raise EtlError(
-            f"message {message_id} is not known: the answer of poll {poll_id} has {len(pieces)} messages, from number "
-            f"{poll_id * MESSAGES_A_POLL} on"
+            f"message {message_id} is not known: the answer of poll {poll_id} has {counted(len(pieces), 'message')}, "
+            f"from number {poll_id * MESSAGES_A_POLL} on"
         )
     raw = pieces[place].raw
     return Original(message_id, raw, answer, message, tuple(faults_in(raw, pieces[place].offset, answer, message)))

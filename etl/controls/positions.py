@@ -146,7 +146,8 @@ class PositionControl(Control):
 
 
 def _unread_words(unread: int) -> str:
-    return f"{unread} rows do not say of which position they are, so the vendor may hold what the book lacks"
+    rows = counted(unread, "row does not say of which position it is", "rows do not say of which position they are")
+    return f"{rows}, so the vendor may hold what the book lacks"
 
 
 def _gone(run: Run, seen: Confirmed, keys: Iterable[Key]) -> set[Key]:

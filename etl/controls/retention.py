@@ -10,6 +10,7 @@ from itertools import groupby
 import msgspec
 
 from etl.clock import Clock
+from etl.domain.words import counted
 from etl.store.repositories.attention import Deed
 from etl.store.repositories.retention import Month
 from etl.store.unit_of_work import OpenWork, UnitOfWork
@@ -76,7 +77,10 @@ class Retention:
             if attached and self._kept.answers_months and first_day < cut(at, self._kept.answers_months):
                 reasons = work.retention.why_needed(first_day, next_month(first_day))
                 action = Action.KEEP if reasons else Action.DETACH
-                why = "; ".join(reasons) or f"older than {self._kept.answers_months} months, and nothing open needs it"
+                why = (
+                    "; ".join(reasons)
+                    or f"older than {counted(self._kept.answers_months, 'month')}, and nothing open needs it"
+                )
                 yield from (Piece(month.name, action, month.about_rows, why, month) for month in attached)
 
     def _detached(self, month: Month, at: datetime) -> Piece:
@@ -90,11 +94,11 @@ class Retention:
     def _rows(self, work: UnitOfWork, at: datetime) -> Iterator[Piece]:
         if self._kept.polls_months:
             before = midnight(cut(at, self._kept.polls_months))
-            why = f"older than {self._kept.polls_months} months; their answers are gone and their gaps over"
+            why = f"older than {counted(self._kept.polls_months, 'month')}; their answers are gone and their gaps over"
             yield Piece("poll", Action.DELETE, work.retention.old_polls(before), why, before=before)
         if self._kept.audit_months:
             before = midnight(cut(at, self._kept.audit_months))
-            why = f"older than {self._kept.audit_months} months"
+            why = f"older than {counted(self._kept.audit_months, 'month')}"
             yield Piece("audit", Action.DELETE, work.retention.old_deeds(before), why, before=before)
 
     def carry_out(self, piece: Piece, *, operator: str, reason: str) -> int:

@@ -12,6 +12,7 @@ from etl.controls.resend import HealedFeed
 from etl.domain.calendar import trade_day
 from etl.domain.gaps import GapCause
 from etl.domain.window import Window
+from etl.domain.words import counted
 from etl.store.repositories.gap_words import Gap
 from etl.store.unit_of_work import OpenWork, UnitOfWork
 
@@ -93,6 +94,7 @@ def judged(work: UnitOfWork, feed: HealedFeed, gap: Gap, recovered: int, at: dat
         log.error("second_consumer_suspected", feed=feed.name, gap_id=gap.id)
     if not recovered:
         return None
+    lost = counted(recovered, "trade")
     if not unexplained:
-        return f"{recovered} trades had been lost; polls in doubt explain it"
-    return f"{recovered} trades had been lost, and no poll in doubt explains it: does somebody else read the queue?"
+        return f"{lost} had been lost; polls in doubt explain it"
+    return f"{lost} had been lost, and no poll in doubt explains it: does somebody else read the queue?"

@@ -11,6 +11,7 @@ import structlog
 
 from etl.domain.gaps import WIDTHS, GapState, wider
 from etl.domain.window import Window
+from etl.domain.words import counted
 from etl.errors import OperatorError
 from etl.store.repositories.attention import Deed
 from etl.store.repositories.gap_words import Gap
@@ -49,8 +50,8 @@ def widen(work: UnitOfWork, gap_id: int, evidence: Mapping[str, Any], *, at: dat
         return Widened.ASKING
     work.gaps.widen(gap, gap.window, at=at, evidence=told)
     why = (
-        f"{gap.window.days} days came again and the difference stays; {window.days} days, from {window.start} on, wait "
-        f"for approval: stp-etl gaps approve {gap.id} --reason TEXT"
+        f"{counted(gap.window.days, 'day')} came again and the difference stays; {window.days} days, from "
+        f"{window.start} on, wait for approval: stp-etl gaps approve {gap.id} --reason TEXT"
     )
     work.gaps.change(gap.id, state=GapState.ESCALATED, why=why, wanted_from=window.start)
     log.error("gap.escalated", gap_id=gap.id, why=why)

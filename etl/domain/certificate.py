@@ -8,6 +8,7 @@ from enum import StrEnum
 import msgspec
 
 from etl.domain.sweeps import SweepState
+from etl.domain.words import counted
 
 
 class CertificateState(StrEnum):
@@ -110,7 +111,8 @@ def _polls(facts: DayFacts) -> list[Reason]:
         said = f"nobody leads the feed, and the outcome of poll {facts.under_way} is not known"
         found.append(Reason("poll_unknown", said, "stp-etl run"))
     if facts.unbooked:
-        found.append(Reason("not_booked", f"{facts.unbooked} landed answers wait for booking", "stp-etl status"))
+        waiting = counted(facts.unbooked, "landed answer waits", "landed answers wait")
+        found.append(Reason("not_booked", f"{waiting} for booking", "stp-etl status"))
     return found
 
 

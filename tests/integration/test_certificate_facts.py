@@ -173,7 +173,7 @@ def test_landed_answers_that_nobody_has_booked_yet_are_a_reason(book):
     landed(book.desk.open_work, book.desk.feed, a_raw_message(tradeId="UNREAD"), at=IN_THE_DAY)
     drained(book.database)
 
-    assert book.reasons() == [("not_booked", "1 landed answers wait for booking")]
+    assert book.reasons() == [("not_booked", "1 landed answer waits for booking")]
 
 
 def test_a_break_that_names_a_trade_of_the_day_is_a_reason_while_it_is_not_over(book):

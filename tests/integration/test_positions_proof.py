@@ -54,7 +54,7 @@ def test_a_row_of_no_position_that_can_be_told_is_no_agreement(compare, vendor, 
     outcome = compare()
 
     assert (opened, agreed, outcome.result) == ("opened", "agreed", "unconfirmed")
-    assert outcome.detail.startswith("1 rows do not say of which position they are")
+    assert outcome.detail.startswith("1 row does not say of which position it is")
     assert rows(desk.database, "SELECT kind, state FROM stp.recon_break") == [("query_failed", "open")]
 
 

@@ -17,6 +17,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from etl.cli.output import Format, remark, show, show_card, showable
+from etl.domain.words import counted, numbered
 
 
 class Side(StrEnum):
@@ -49,6 +50,12 @@ def test_bytes_are_hex_in_every_format(capsys, fmt):
 
     said = capsys.readouterr().out
     assert ("5ac8" in said, "00ff" in said, "b'" in said) == (True, True, False)
+
+
+def test_a_count_and_its_noun_agree():
+    assert [counted(each, "break") for each in (0, 1, 2000)] == ["0 breaks", "1 break", "2,000 breaks"]
+    assert counted(2, "row differs", "rows differ") == "2 rows differ"
+    assert (numbered("break", [17]), numbered("break", [17, 4])) == ("break 17", "breaks 17, 4")
 
 
 def test_csv_is_exact(capsys):
