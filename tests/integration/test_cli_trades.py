@@ -53,6 +53,7 @@ def test_a_trade_is_shown_with_its_legs_and_every_digit(desk, stp_etl):
 
     assert shown.code == 0
     assert shown.json["trade_type"] == "Swap"
+    assert len(bytes.fromhex(shown.json["content_hash"])) == 32
     assert [(leg["leg_no"], leg["settled_amount"]) for leg in shown.json["legs"]] == [
         (1, "-1084250.00"),
         (2, "1085900.50"),

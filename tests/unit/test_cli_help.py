@@ -121,19 +121,19 @@ def test_a_reader_that_goes_away_is_no_error_message():
     assert shown.returncode == 0
 
 
-@pytest.mark.parametrize("code", [0, 3])
-def test_a_command_that_nobody_reads_any_more_ends_with_its_own_code(code):
-    longer_than_a_pipe = f"main.run = lambda args: (sys.stdout.write('x' * 3_000_000), {code})[1]"
+@pytest.mark.parametrize(("stream", "code"), [("stdout", 0), ("stdout", 3), ("stderr", 3)])
+def test_a_command_that_nobody_reads_any_more_ends_with_its_own_code(stream, code):
+    longer_than_a_pipe = f"main.run = lambda args: (sys.{stream}.write('x' * 3_000_000), {code})[1]"
     program = f"import sys\nfrom etl.cli import main\n{longer_than_a_pipe}\nmain.main()"
-    command = [sys.executable, "-c", program]
-    shown = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    shown = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert shown.stdout is not None
     assert shown.stderr is not None
+    left, read = (shown.stdout, shown.stderr) if stream == "stdout" else (shown.stderr, shown.stdout)
 
-    shown.stdout.read(1)
-    shown.stdout.close()
+    left.read(1)
+    left.close()
 
-    with shown, shown.stderr as complaints:
+    with shown, read as complaints:
         assert complaints.read() == ""
     assert shown.returncode == code
 
