@@ -87,7 +87,10 @@ def _days(evidence: Evidence) -> tuple[str, ...]:
     """Return how the days of the gap follow from what was known then; see `window_of`."""
     if "doubt_from" not in evidence:
         return ()
-    known = [f"{evidence['doubt_from']} (the queue was last proven empty then, or older days were being asked again)"]
+    known = [
+        f"{evidence['doubt_from']} (the queue was last proven empty then; or days from then on were being asked again, "
+        "or it never was empty before and history_days reach back to it)"
+    ]
     if evidence.get("oldest_landed") is not None:
         known.append(f"{evidence['oldest_landed']} (the oldest trade date that landed since)")
     if "lateness_days" in evidence:
