@@ -121,17 +121,31 @@ def test_a_reader_that_goes_away_is_no_error_message():
     assert shown.returncode == 0
 
 
+WRITES_AFTER_ITS_READER_LEFT = """
+import sys
+from etl.cli import main
+
+def run(_):
+    sys.stdin.read()
+    sys.{stream}.write("x" * 3_000_000)
+    return {code}
+
+main.run = run
+main.main()
+"""
+
+
 @pytest.mark.parametrize(("stream", "code"), [("stdout", 0), ("stdout", 3), ("stderr", 3)])
 def test_a_command_that_nobody_reads_any_more_ends_with_its_own_code(stream, code):
-    longer_than_a_pipe = f"main.run = lambda args: (sys.{stream}.write('x' * 3_000_000), {code})[1]"
-    program = f"import sys\nfrom etl.cli import main\n{longer_than_a_pipe}\nmain.main()"
-    shown = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    program, pipe = WRITES_AFTER_ITS_READER_LEFT.format(stream=stream, code=code), subprocess.PIPE
+    shown = subprocess.Popen([sys.executable, "-c", program], stdin=pipe, stdout=pipe, stderr=pipe, text=True)
+    assert shown.stdin is not None
     assert shown.stdout is not None
     assert shown.stderr is not None
     left, read = (shown.stdout, shown.stderr) if stream == "stdout" else (shown.stderr, shown.stdout)
 
-    left.read(1)
     left.close()
+    shown.stdin.close()
 
     with shown, read as complaints:
         assert complaints.read() == ""
