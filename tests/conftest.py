@@ -1,6 +1,7 @@
 """Fixtures for every test that needs a database: a real Postgres, and a migrated database for each test."""
 
 import os
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -14,6 +15,10 @@ from tests.clocks import FakeClock
 from tests.databases import EMPTY, Server, change, embedded, migrated
 from tests.polling import Polling
 
+if (
+    signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+):  # as in a shell's background; what the tests start would inherit it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 settings.register_profile("patient", deadline=None)  # how long an example takes is the machine's affair
 settings.load_profile("patient")
 

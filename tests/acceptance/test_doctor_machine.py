@@ -97,7 +97,7 @@ def test_clocks_and_certificates_are_looked_at_for_each_feed_and_no_queue_is_ask
         assert (state, f" s {feed}" in seen, do) == ("fail", True, NTP)
     state, seen, do = found["login", "unsigned"]
     assert (state, "was not accepted: self" in seen, "name its file as ca_file" in seen) == ("fail", True, True)
-    assert do.startswith("check base_url, org, user and the secret")
+    assert do.startswith("check base_url, the proxy and the network; org, user and secret were not judged")
     state, seen, do = found["login", "rubbish"]
     assert (state, f"ca_file: {rubbish} cannot be used" in seen) == ("fail", True)
     assert do == "name a file of certificates, as PEM; nothing was asked"

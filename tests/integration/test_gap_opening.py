@@ -2,6 +2,7 @@
 
 import msgspec
 import pytest
+import structlog
 from structlog.testing import capture_logs
 
 from etl import metrics
@@ -11,6 +12,7 @@ from etl.domain.fields import CANONICAL_NAMES
 from etl.domain.gaps import GapState
 from etl.errors import DatabaseAwayError, FenceLostError
 from etl.ops.gauges import GaugeJob
+from etl.pipeline import doubt
 from etl.schedule import HealJob, RequestJob
 from etl.store.repositories.polls import Ending
 from etl.vendor.feed import Cause
@@ -171,9 +173,10 @@ def app(database_url, tmp_path):
         yield app
 
 
-def test_a_new_leader_covers_what_the_one_before_left_open(app, open_work, database, clock):
+def test_a_new_leader_covers_what_the_one_before_left_open(app, open_work, database, clock, monkeypatch):
     feed = a_feed(open_work)
     killed = an_open_poll(open_work, feed)
+    monkeypatch.setattr(doubt, "log", structlog.get_logger())  # one that was used under other settings keeps those
 
     with capture_logs() as said:
         assert app.feed("main").lead()

@@ -454,7 +454,7 @@ def test_the_hash_counts_whom_alerts_are_sent_to_and_where_their_secret_comes_fr
     ]  # fmt: skip
     assert len({hashed(each) for each in different}) == len(different)
     assert hashed('url = "https://hooks.example/T0/another-token"') == hashed(url)
-    assert hashed(url + 'secret = "another"') == hashed(url + 'secret = "battery staple"')
+    assert hashed(url + 'secret = "horse correct"') == hashed(url + 'secret = "battery staple"')
     assert hashed() == settings().settings_hash()
 
 
