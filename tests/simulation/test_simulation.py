@@ -23,7 +23,7 @@ def simulate(*arguments: str, workers: int = 1, timeout: float = 850) -> subproc
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=timeout)
 
 
-@pytest.mark.parametrize("runs", [4, pytest.param(40, marks=pytest.mark.nightly)])
+@pytest.mark.parametrize("runs", [2, pytest.param(40, marks=pytest.mark.nightly)])
 def test_law_1_in_seeded_worlds_nothing_is_lost(runs):
     done = simulate("--runs", str(runs), "--seed", "1", workers=2)
 
