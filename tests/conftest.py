@@ -15,9 +15,8 @@ from tests.clocks import FakeClock
 from tests.databases import EMPTY, Server, change, embedded, migrated
 from tests.polling import Polling
 
-if (
-    signal.getsignal(signal.SIGINT) is signal.SIG_IGN
-):  # as in a shell's background; what the tests start would inherit it
+# A shell's background ignores SIGINT, and whoever is started here would inherit that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 settings.register_profile("patient", deadline=None)  # how long an example takes is the machine's affair
 settings.load_profile("patient")

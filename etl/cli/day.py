@@ -41,10 +41,10 @@ def sheet(
     It asks the database only. In JSON it is one object with a list a section; in CSV each section has a heading line.
     """
     with ready_app(context) as app, app.open_work() as work:
-        asked = trade_date or trade_day(app.clock.now())
+        times, now = app.settings.reconciliation, app.clock.now()
+        asked = trade_date or trade_day(now)
         known_feed(work, feed)
         sections = work.day.sheet(asked, feed)
-        times, now = app.settings.reconciliation, app.clock.now()
     begins = begins_at(asked, times.business_day_ends, times.zone)
     if trade_date is not None and begins > now:
         remark(f"{not_begun(asked, begins)}; fixings and values are what is known of it by now")

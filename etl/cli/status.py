@@ -35,14 +35,13 @@ def status(context: typer.Context, feed: FeedOption = None, fmt: FormatOption = 
 
     It looks at the database only and never asks the vendor.
     """
-    with ready_app(context) as app:
-        with app.open_work() as work:
-            feeds = work.lists.feeds(known_feed(work, feed) if feed not in app.settings.feeds else feed)
-            doubts = work.lists.polls_in_doubt(feed, POLLS_SHOWN)
-            escalated = {row["feed"]: work.lists.escalated(row["feed"], GAPS_NAMED) for row in feeds}
+    with ready_app(context) as app, app.open_work() as work:
+        feeds = work.lists.feeds(known_feed(work, feed) if feed not in app.settings.feeds else feed)
+        doubts = work.lists.polls_in_doubt(feed, POLLS_SHOWN)
         needs = never_polled(app, feeds, feed)
         for row in feeds:
-            needs += [f"feed {row['feed']}: {need}" for need in needs_of(app, row, escalated[row["feed"]])]
+            escalated = work.lists.escalated(row["feed"], GAPS_NAMED) if row["open_gaps"] else ()
+            needs += [f"feed {row['feed']}: {need}" for need in needs_of(app, row, escalated)]
     show_status(feeds, doubts, needs, fmt)
     for need in needs:
         remark(need)

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from etl.clock import Clock
-from etl.domain.calendar import NEW_YORK, begins_at
+from etl.domain.calendar import NEW_YORK, begins_at, closes_at
 from etl.domain.certificate import CertificateState, Control, DayFacts, Reason, judge
 from etl.errors import OperatorError
 from etl.store.repositories.attention import Deed
@@ -73,7 +73,7 @@ class Certifier:
 
     def closes_at(self, day: date) -> datetime:
         """Return the instant at which the trade day ends (design §6)."""
-        return datetime.combine(day, self._feed.day_ends, self._feed.zone)
+        return closes_at(day, self._feed.day_ends, self._feed.zone)
 
     def begins_at(self, day: date) -> datetime:
         """Return the instant at which the trade day begins; of what comes later nothing can be certified."""

@@ -6,7 +6,6 @@ from datetime import datetime
 
 import msgspec
 
-from etl.domain.evidence import NOT_ASKED_YET
 from etl.domain.gaps import GapCause
 from etl.domain.window import Window
 from etl.errors import OperatorError
@@ -49,11 +48,10 @@ def open_by_hand(work: UnitOfWork, feed_id: int, request: ManualRequest, at: dat
     work.gaps.lock(feed_id)
     known_id = None
     if request.key is None and not request.anew:
-        known_id = work.measures.open_by_hand(feed_id, request.window)
+        known_id = work.measures.unfinished_by_hand(feed_id, request.window)
     gap_id = known_id or work.gaps.open(
-        feed_id, GapCause.OPERATOR, request.window, at=at, not_before=at, evidence=evidence, alone=True,
-        why=NOT_ASKED_YET,
-    )  # fmt: skip
+        feed_id, GapCause.OPERATOR, request.window, at=at, not_before=at, evidence=evidence, alone=True
+    )
     if known_id is None and request.key is not None:
         work.gaps.change(gap_id, request_key=request.key)
     work.requests.announce(feed_id)

@@ -10,7 +10,6 @@ import structlog
 from etl.controls.questions import ReconciledFeed
 from etl.domain.ageing import business_day
 from etl.domain.calendar import trade_day
-from etl.domain.evidence import NOT_ASKED_YET
 from etl.domain.fills_answer import Fill
 from etl.domain.gaps import GapCause, GapState
 from etl.domain.reconciliation import BreakKind, Finding
@@ -69,9 +68,7 @@ def open_gap(work: UnitOfWork, feed: ReconciledFeed, missing: Missing, *, at: da
         "reply_id": missing.reply_id,
     }  # fmt: skip
     work.gaps.lock(feed.feed_id)
-    gap_id = work.gaps.open(
-        feed.feed_id, missing.cause, window, at=at, not_before=at, evidence=evidence, why=NOT_ASKED_YET
-    )
+    gap_id = work.gaps.open(feed.feed_id, missing.cause, window, at=at, not_before=at, evidence=evidence)
     log.warning(
         "gap.opened", feed=feed.name, gap_id=gap_id, cause=missing.cause, order_id=missing.order_id,
         trade_id=missing.fill.trade_id, from_date=window.start.isoformat(), to_date=window.last.isoformat(),

@@ -11,7 +11,6 @@ from etl.controls.questions import ReconciledFeed
 from etl.controls.widening import Widened, widen
 from etl.domain.ageing import business_day
 from etl.domain.calendar import trade_day
-from etl.domain.evidence import NOT_ASKED_YET
 from etl.domain.gaps import WIDTHS, GapCause
 from etl.domain.sweeps import SWEEPS
 from etl.domain.window import Window
@@ -68,9 +67,7 @@ def _opened(work: UnitOfWork, feed: ReconciledFeed, found: ConfirmedBreak, at: d
         "at": at.isoformat(), "break_id": found.id, "key": found.key, "difference": f"{found.difference:f}"
     }  # fmt: skip
     work.gaps.lock(feed.feed_id)
-    gap_id = work.gaps.open(
-        feed.feed_id, GapCause.POSITION, window, at=at, not_before=at, evidence=evidence, why=NOT_ASKED_YET
-    )
+    gap_id = work.gaps.open(feed.feed_id, GapCause.POSITION, window, at=at, not_before=at, evidence=evidence)
     log.warning(
         "gap.opened", feed=feed.name, gap_id=gap_id, cause="position", break_id=found.id,
         from_date=window.start.isoformat(), to_date=window.last.isoformat(),

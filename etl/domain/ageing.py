@@ -7,6 +7,7 @@ from decimal import Decimal
 from enum import StrEnum
 from zoneinfo import ZoneInfo
 
+from etl.domain.calendar import closes_at
 from etl.domain.reconciliation import BreakKind
 
 BUCKETS = ((0, "today"), (1, "1 day"), (5, "2-5 days"), (10, "6-10 days"))
@@ -59,5 +60,5 @@ def severity(kind: BreakKind, amount: Decimal | None, *, low_below: Decimal, hig
 def is_near_cut(instant: datetime, ends: time, zone: ZoneInfo, *, within: timedelta) -> bool:
     """Return whether the business day turns, or turned, within that time: figures of two days may mix then."""
     local = instant.astimezone(zone)
-    cuts = (datetime.combine(local.date() + timedelta(days=shift), ends, tzinfo=zone) for shift in (-1, 0, 1))
+    cuts = (closes_at(local.date() + timedelta(days=shift), ends, zone) for shift in (-1, 0, 1))
     return any(abs(instant - cut) < within for cut in cuts)

@@ -21,9 +21,14 @@ def trade_day(instant: datetime) -> date:
     return (instant.astimezone(NEW_YORK).replace(tzinfo=None) + timedelta(days=1) - TURNS_AT).date()
 
 
+def closes_at(day: date, ends: time, zone: ZoneInfo) -> datetime:
+    """Return the instant at which the business day ends (design §6)."""
+    return datetime.combine(day, ends, zone)
+
+
 def begins_at(day: date, ends: time, zone: ZoneInfo) -> datetime:
-    """Return the instant at which the day begins: the day before it `ends` then (design §6)."""
-    return datetime.combine(day - timedelta(days=1), ends, zone)
+    """Return the instant at which the business day begins: that at which the day before it ends."""
+    return closes_at(day - timedelta(days=1), ends, zone)
 
 
 def business_days_before(instant: datetime, days: int) -> datetime:

@@ -71,7 +71,7 @@ class GapMeasures:
 
     def ghost(self, feed_id: int, since: datetime) -> Ghost | None:
         """Return the last poll that ended in doubt since then; its request may still be executed."""
-        statement = select(PollRow.id, PollRow.request_id, PollRow.closed_at).where(
+        statement = select(PollRow.request_id, PollRow.closed_at).where(
             PollRow.feed_id == feed_id, PollRow.outcome == "in_doubt", PollRow.closed_at >= since
         )
         row = self._connection.execute(statement.order_by(PollRow.closed_at.desc()).limit(1)).one_or_none()
@@ -82,7 +82,7 @@ class GapMeasures:
         statement = select(func.count()).where(ResendRow.gap_id == gap_id, ResendRow.state == ResendState.COMPLETE)
         return int(self._connection.execute(statement).scalar_one())
 
-    def open_by_hand(self, feed_id: int, window: Window) -> int | None:
+    def unfinished_by_hand(self, feed_id: int, window: Window) -> int | None:
         """Return the latest gap of an operator that is to be healed and has exactly these days; None for none."""
         statement = select(func.max(GapRow.id)).where(
             GapRow.feed_id == feed_id, GapRow.cause == GapCause.OPERATOR, GapRow.state.in_(UNFINISHED),

@@ -143,7 +143,6 @@ class Gap(msgspec.Struct, frozen=True):
 class Ghost(msgspec.Struct, frozen=True):
     """A request that we gave up on, and when: the vendor may still execute it for a while (A22)."""
 
-    poll_id: int
     request_id: str
     given_up_at: datetime
 

@@ -59,7 +59,7 @@ class GapRepository:
 
     def open(
         self, feed_id: int, cause: GapCause, window: Window, *, at: datetime, not_before: datetime,
-        evidence: Mapping[str, Any], why: str | None = None, alone: bool = False,
+        evidence: Mapping[str, Any], why: str = NOT_ASKED_YET, alone: bool = False,
     ) -> int:  # fmt: skip
         """Open a gap, or widen one of the same cause that touches it and is not being resent yet; return its number.
 
