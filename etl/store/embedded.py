@@ -52,9 +52,10 @@ class EmbeddedPostgres:
         From then on this process and its children do not heed libpq's environment. Raises OperatorError with what to
         do when the folder cannot be used.
         """
-        self._check_folder()
+        self._check_place()
         _forget_libpq_environment()
         with self._alone():
+            self._make_folder()
             if not is_made(self.data_dir):
                 self._run(
                     "initdb", "-D", str(self.data_dir), "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C"
@@ -99,7 +100,13 @@ class EmbeddedPostgres:
             os.close(lock)
 
     def _open_lock(self, suffix: str) -> int:
-        return os.open(self.data_dir.with_name(f"{self.data_dir.name}.{suffix}"), os.O_CREAT | os.O_RDWR, 0o600)
+        name = self.data_dir.with_name(f"{self.data_dir.name}.{suffix}")
+        try:
+            return os.open(name, os.O_CREAT | os.O_RDWR, 0o600)
+        except PermissionError as error:
+            raise OperatorError(
+                f"database.data_dir = {self.data_dir}: {name} cannot be opened; choose another"
+            ) from error
 
     def _run(self, program: str, *arguments: str, check: bool = True) -> int:
         command = [str(self.binary(program)), *arguments]
@@ -124,7 +131,7 @@ class EmbeddedPostgres:
             )
         return done.returncode
 
-    def _check_folder(self) -> None:
+    def _check_place(self) -> None:
         socket = f"{self.data_dir}/.s.PGSQL.5432"
         if len(os.fsencode(socket)) > LONGEST_SOCKET_PATH:
             raise OperatorError(
@@ -139,6 +146,8 @@ class EmbeddedPostgres:
                     f"database.data_dir = {self.data_dir}: started as root, the embedded Postgres runs as another "
                     f"user, who cannot pass through {closed}; choose a folder below an open one, or do not run as root"
                 )
+
+    def _make_folder(self) -> None:
         if not self.data_dir.exists():
             self.data_dir.mkdir(mode=0o700)
             if self._account is not None:
@@ -220,6 +229,10 @@ def _reachable(binaries: Path) -> Path:
         fresh = Path(tempfile.mkdtemp(dir=home.parent))
         shutil.copytree(binaries.parent, fresh / "install", symlinks=True)
         (fresh / "install").chmod(0o755)
-        os.rename(fresh / "install", home)
-        fresh.rmdir()
+        try:
+            os.rename(fresh / "install", home)
+        except OSError:
+            if not home.exists():  # else another process of ours was quicker, with the same files
+                raise
+        shutil.rmtree(fresh)
     return home / "bin"

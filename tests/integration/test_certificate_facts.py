@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from etl.domain.evidence import NOT_ASKED_YET
 from etl.domain.gaps import GapCause
 from etl.domain.reconciliation import FLAT, BreakKind, BreakState, Finding, Key
 from etl.domain.window import Window
@@ -138,7 +139,7 @@ def test_a_gap_over_the_day_is_a_reason_until_it_has_healed(book):
     escalated = book.reasons()
     change(book.database, "UPDATE stp.gap SET state = 'healed' WHERE id = :id", id=number)
 
-    assert found == [("gap", f"gap {number} is open: not healed yet")]
+    assert found == [("gap", f"gap {number} is open: {NOT_ASKED_YET}")]
     assert escalated == [("gap", f"gap {number} is escalated: refused")]
     assert book.reasons() == []
 
