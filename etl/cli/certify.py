@@ -11,7 +11,7 @@ import typer
 
 from etl.app import App
 from etl.cli.context import invocation
-from etl.cli.options import FOUND_SOMETHING, FeedOption, day, not_begun, ready_app
+from etl.cli.options import FOUND_SOMETHING, FeedOption, check_begun, day, ready_app
 from etl.cli.output import Format, FormatOption, json_text, plain, remark, show, show_card
 from etl.controls.certificate import Certificate, CertifiedFeed, Certifier
 from etl.domain.certificate import CertificateState
@@ -44,8 +44,7 @@ def certify(
     operator = invocation(context).operator
     with ready_app(context) as app:
         certifier = Certifier(certified(app, feed), app.open_work, app.clock)
-        if (begins := certifier.begins_at(trade_date)) > app.clock.now():
-            raise typer.BadParameter(not_begun(trade_date, begins), param_hint="--trade-date")
+        check_begun(app, trade_date)
         if sign_off:
             assert signed_as is not None
             found = certifier.sign(trade_date, signed_as=signed_as.strip(), operator=operator, comment=comment)

@@ -11,7 +11,7 @@ import typer
 
 from etl.cli.options import FeedOption, day, known_feed, not_begun, ready_app
 from etl.cli.output import Format, FormatOption, json_text, plain, remark, show
-from etl.domain.calendar import begins_at, trade_day
+from etl.domain.ageing import business_day
 
 cli = typer.Typer(add_completion=False)
 TITLES = {
@@ -41,13 +41,12 @@ def sheet(
     It asks the database only. In JSON it is one object with a list a section; in CSV each section has a heading line.
     """
     with ready_app(context) as app, app.open_work() as work:
-        times, now = app.settings.reconciliation, app.clock.now()
-        asked = trade_date or trade_day(now)
+        times = app.settings.reconciliation
+        asked = trade_date or business_day(app.clock.now(), times.business_day_ends, times.zone)
         known_feed(work, feed)
-        sections = work.day.sheet(asked, feed)
-    begins = begins_at(asked, times.business_day_ends, times.zone)
-    if trade_date is not None and begins > now:
-        remark(f"{not_begun(asked, begins)}; fixings and values are what is known of it by now")
+        sections, why = work.day.sheet(asked, feed), not_begun(app, asked)
+    if why is not None:
+        remark(f"{why}; fixings and values are what is known of it by now")
     show_sheet(asked, sections, fmt)
 
 

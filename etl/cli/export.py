@@ -14,7 +14,7 @@ import typer
 
 from etl.cli.context import noun
 from etl.cli.export_file import CsvWriter, JsonLinesWriter, RowWriter, check_place, control_of, write_whole
-from etl.cli.options import FeedOption, day, known_feed, ready_app
+from etl.cli.options import FeedOption, check_begun, day, known_feed, ready_app
 from etl.cli.output import remark
 from etl.domain.control_totals import ControlTotals
 from etl.errors import EtlError
@@ -121,6 +121,7 @@ def export(
     parquet = parquet_module() if chosen is FileFormat.PARQUET else None
     check_place(to, overwrite=overwrite)
     with ready_app(context) as app, app.open_work() as work:
+        check_begun(app, trade_date)
         work.exports.look_once()
         known_feed(work, feed)
 

@@ -13,6 +13,7 @@ from etl.app import App
 from etl.cli.context import invocation
 from etl.cli.output import instant as said_instant
 from etl.cli.output import remark
+from etl.domain.calendar import begins_at
 from etl.errors import EtlError
 from etl.store.unit_of_work import UnitOfWork
 
@@ -32,9 +33,17 @@ def day(text: str) -> date:
     return found
 
 
-def not_begun(asked: date, begins: datetime) -> str:
-    """Return the sentence about a trade day that is still to come."""
-    return f"{asked} has not begun: it begins at {said_instant(begins)}"
+def not_begun(app: App, asked: date) -> str | None:
+    """Return the sentence about a trade day that is still to come by the settings' `business_day_ends`, else None."""
+    times = app.settings.reconciliation
+    begins = begins_at(asked, times.business_day_ends, times.zone)
+    return f"{asked} has not begun: it begins at {said_instant(begins)}" if begins > app.clock.now() else None
+
+
+def check_begun(app: App, asked: date) -> None:
+    """Raise a wrong usage for a trade day that is still to come: of it nothing can be proven or handed on."""
+    if why := not_begun(app, asked):
+        raise typer.BadParameter(why, param_hint="--trade-date")
 
 
 def instant(text: str) -> datetime:

@@ -1,6 +1,6 @@
 """`stp-etl certify` and `stp-etl day`: what can be proven about a trade day, from the book alone."""
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
 import pytest
@@ -221,6 +221,18 @@ def test_the_sheet_of_the_day_counts_what_the_views_hold(book, stp_etl):
     assert sheet["gaps"] == sheet["exceptions"] == sheet["breaks"] == []
     settles = value(book.database, "SELECT min(value_date)::text FROM reporting.cash_ladder")
     assert stp_etl("day", "--trade-date", settles, "--format", "json").json["value_today"]
+
+
+def test_without_a_date_the_sheet_is_of_the_last_day_that_certify_takes(book, stp_etl):
+    stp_etl.configure(
+        '\n[reconciliation]\nbusiness_day_ends = "00:00"\nsweep_at = "00:30"\ntimezone = "Pacific/Kiritimati"\n'
+    )
+
+    day = date.fromisoformat(stp_etl("day", "--format", "json").json["trade_date"])
+
+    assert stp_etl("certify", "--trade-date", str(day)).code == 3
+    refused = stp_etl("certify", "--trade-date", str(day + timedelta(days=1)))
+    assert (refused.code, "has not begun" in refused.err) == (2, True)
 
 
 @pytest.mark.parametrize("fmt", ["table", "csv"])

@@ -1,5 +1,6 @@
 """`stp-etl status`, `feeds`, `incidents`, `audit`: how things stand, and what persons did about it."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -9,7 +10,7 @@ from etl.clock import SystemClock
 from etl.store.leases import Lease, holder
 from etl.store.repositories.polls import Ending
 from tests.builders import a_raw_message
-from tests.databases import change, rows
+from tests.databases import change, rows, value
 from tests.feeds import a_feed, an_open_poll
 
 
@@ -105,14 +106,39 @@ def test_a_poll_that_was_left_open_is_in_doubt_when_its_leader_is_gone(leader, p
     assert "in doubt" not in gone.err
 
 
+def test_the_ladder_is_incomplete_from_the_death_of_a_leader_that_left_a_poll_open(booking, open_work, just_now):
+    def complete():
+        return value(booking.database, "SELECT bool_and(complete) FROM reporting.cash_ladder")
+
+    feed = booking.feed
+    with open_work() as work:
+        work.incarnations.adopt(feed.feed_id, work.incarnations.here())
+        work.commit()
+    lease = Lease(booking.database, SystemClock(), feed.feed_id, feed.identity.lock_key)
+    booking.book(a_raw_message())
+    idle = complete()
+    lease.take()
+    an_open_poll(open_work, replace(feed, epoch=lease.epoch), at=just_now)
+    under_way = complete()
+    change(booking.database, "SELECT pg_terminate_backend(pid, 9000) FROM pg_locks WHERE locktype = 'advisory'")
+    left_open = complete()
+    lease.leave()
+
+    assert (idle, under_way, left_open) == (True, True, False)
+
+
 def test_readers_of_the_reports_see_whether_somebody_leads(leader, database):
-    reads = "GRANT USAGE ON SCHEMA reporting TO a_reader; GRANT SELECT ON reporting.feed_status TO a_reader"
+    reads = (
+        "GRANT USAGE ON SCHEMA reporting TO a_reader;"
+        "GRANT SELECT ON reporting.feed_status, reporting.cash_ladder TO a_reader"
+    )
     states = []
     with database.connect() as connection:
         for deed in (leader.leave, leader.take):
             deed()
             connection.execute(text(f"CREATE ROLE a_reader; {reads}; SET LOCAL ROLE a_reader"))
             states.append(connection.execute(text("SELECT state FROM reporting.feed_status")).scalar_one())
+            assert connection.execute(text("SELECT count(*) FROM reporting.cash_ladder")).scalar_one() == 0
             connection.rollback()
 
     assert states == ["stopped", "polling"]

@@ -153,6 +153,17 @@ def test_a_day_without_trades_is_an_empty_file_with_a_header_and_totals_of_nothi
     assert "out.csv: 0 trades of 2020-01-01" in done.err
 
 
+@pytest.mark.parametrize("kind", ["trades", "breaks"])
+def test_a_day_that_has_not_begun_is_refused_and_no_file_is_made(stp_etl, book, tmp_path, kind):
+    stp_etl.configure('\n[reconciliation]\nbusiness_day_ends = "16:00"\nsweep_at = "16:30"\ntimezone = "Europe/Zurich"')
+
+    done = stp_etl("export", kind, "--trade-date", "2999-03-02", "--to", str(tmp_path / "out.csv"))
+
+    assert done.code == 2
+    assert "2999-03-02 has not begun: it begins at 2999-03-01T15:00:00Z" in done.err
+    assert not list(tmp_path.glob("*out.csv*"))
+
+
 def test_only_the_trades_of_a_feed_where_one_is_named(stp_etl, book, tmp_path):
     name = book.feed.name
 
