@@ -22,11 +22,15 @@ log = structlog.get_logger()
 
 
 def read_otherwise(work: UnitOfWork, feed: ReconciledFeed, run: Run, seen: Confirmed) -> Clearing | None:
-    """Return the reading that clears most of the differences of a run; None where there are few, or it is none."""
-    if len(seen.differing) < FROM or run.opening_id is None:
+    """Return the reading that clears most of the differences of a run; None where there are few, or it is none.
+
+    A position that differs in its term amount only is not tried: a reading of the messages moves the base amount too.
+    """
+    in_base = [key for key, each in sorted(seen.differing.items()) if each.base]
+    if len(in_base) < FROM or run.opening_id is None:
         return None
     scope, look = run.scope, seen.last
-    tried = [*islice(sorted(seen.differing), MOST_TRIED), *islice(sorted(seen.agreed), MOST_TRIED)]
+    tried = [*islice(in_base, MOST_TRIED), *islice(sorted(seen.agreed), MOST_TRIED)]
     added = work.investigating.read_otherwise(feed.feed_id, scope.level, scope.value, tried, run.opening_id)
     opened = {key: scope.opened[key][1].base for key in tried if key in scope.opened}
     read = {

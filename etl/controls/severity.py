@@ -13,7 +13,7 @@ from etl.controls.questions import Asker, ReconciledFeed, Unanswered
 from etl.domain.ageing import severity
 from etl.domain.position_answer import Unreadable
 from etl.domain.rates import Rate, rate_in, worth
-from etl.domain.reconciliation import BreakKind
+from etl.domain.reconciliation import BreakKind, currencies
 from etl.store.repositories.breaks import KnownBreak
 from etl.store.unit_of_work import OpenWork
 from etl.vendor.feed import VendorQuestions, VendorReply
@@ -59,9 +59,11 @@ class Weigher:
     def _amount(
         self, known: KnownBreak, size_of_trade: Callable[[int, str], tuple[str, Decimal] | None]
     ) -> tuple[str, Decimal] | None:
-        """Return currency and size of a break: of its difference, else of its trade."""
+        """Return currency and size of a break: of its difference, in base before term, else of its trade."""
         if known.currency is not None and known.difference:
             return known.currency, abs(known.difference)
+        if known.symbol is not None and known.difference_term:
+            return currencies(known.symbol)[1], abs(known.difference_term)
         return size_of_trade(known.feed_id, known.trade_id) if known.trade_id is not None else None
 
     def _weighed(self, known: KnownBreak, size: tuple[str, Decimal] | None, asker: Asker) -> dict[str, object]:

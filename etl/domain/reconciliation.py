@@ -239,9 +239,10 @@ def position_key(level: str, value: str, symbol: str, *days: date) -> str:
 
 def _position(level: str, value: str, each: Difference) -> Finding:
     key = each.key
-    base, _ = currencies(key.symbol)
+    base, term = currencies(key.symbol)
+    by = f"{each.base:f} {base}" if each.base or not each.term else f"{each.term:f} {term}, in its term amount alone"
     return Finding(
-        BreakKind.POSITION, position_key(level, value, *key), f"the vendor's position differs by {each.base:f} {base}",
+        BreakKind.POSITION, position_key(level, value, *key), f"the vendor's position differs by {by}",
         ours=each.ours, theirs=each.theirs, difference=each.base, currency=base, ours_term=each.ours_term,
         theirs_term=each.theirs_term, difference_term=each.term, level=level, level_value=value, symbol=key.symbol,
         value_date=key.value_date,

@@ -294,6 +294,26 @@ def test_the_term_amount_is_compared_by_the_reading_of_the_settings(pool, databa
         world.close()
 
 
+def test_no_reading_of_the_messages_explains_positions_that_differ_in_their_term_amount_alone(pool, database, tmp_path):
+    sandbox, users = pool
+    world = World(sandbox, next(users), database, tmp_path, rules='compare_term = "flows"')
+    try:
+        keys = [(symbol, f"2032-08-{day:02d}") for symbol in ("EUR/USD", "GBP/USD") for day in range(2, 14)]
+        for symbol, day in keys:
+            world.execute(symbol=symbol, tradeType="Outright", valueDate=day)
+        world.open()
+        for symbol, day in keys:
+            world.control.position_error(symbol, day, term="7", level="ORG", value=world.user.org)
+
+        assert world.results() == {"breaks"}
+        assert world.breaks("difference, difference_term, comment") == [
+            (0, 7, "the vendor's position differs by 7.00 USD, in its term amount alone")
+        ] * len(keys)
+    finally:
+        sandbox.control.post("position-error", {"clear": True})
+        world.close()
+
+
 def test_an_empty_answer_while_we_hold_positions_is_asked_twice_and_told_as_such(world):
     world.control.variant(positions_shape="empty_array")
 

@@ -51,11 +51,12 @@ def vendor(clock):
 def weigh(desk, vendor, clock):
     """Find a position break and weigh it; return its amount in dollars, severity and note."""
 
-    def weighed(difference="-200000", symbol="EUR/USD", **more):
+    def weighed(difference="-200000", symbol="EUR/USD", term=None, **more):
         amount = Decimal(difference)
         finding = Finding(
             BreakKind.POSITION, f"ORG pfOrg {symbol} 2024-03-20", "it differs", ours=Decimal(0), theirs=amount,
             difference=amount, currency=currencies(symbol)[0], symbol=symbol,
+            difference_term=None if term is None else Decimal(term),
         )  # fmt: skip
         return weighed_of(desk, vendor, clock, finding, **more)
 
@@ -70,6 +71,12 @@ def weighed_of(desk, vendor, clock, finding, **more):
     Weigher(feed, vendor, desk.open_work, clock, Worth(**more)).weigh([number], run_id=None)
     (found,) = rows(desk.database, WEIGHED)
     return found
+
+
+def test_a_difference_in_the_term_amount_alone_is_weighed_in_the_term_currency(weigh, vendor):
+    vendor.known["spot", "USD/JPY"] = ("150", FRESH)
+
+    assert weigh("0", symbol="EUR/JPY", term="-300000000") == (Decimal(2_000_000), "USD", "high", None)
 
 
 def test_the_spot_rate_weighs_a_break_and_nothing_else_is_asked(weigh, vendor):
