@@ -57,9 +57,10 @@ def message(alert: ClaimedAlert) -> dict[str, Any]:
     counted = f" ({alert.count} times)" if alert.count > 1 else ""
     feed = f", feed {alert.feed}" if alert.feed else ""
     text = shown(f"{'URGENT: ' if urgent else ''}{PROGRAM}{feed}: {alert.words}{counted}")
-    given = {"kind": alert.kind, "feed": alert.feed or "all", "at": alert.at.isoformat(), **alert.fields}
+    own = {"kind": alert.kind, "feed": alert.feed or "all", "at": alert.at.isoformat()}
+    given = {**own, **alert.fields, **own}  # first what it is about, and no field of the same name instead
     fields = {k: KNOWN_SECRETS.redacted(v) if isinstance(v, str) else v for k, v in given.items()}
-    known = {"id": alert.alert_id, "urgent": urgent, "count": alert.count, **fields}
+    known = fields | {"id": alert.alert_id, "urgent": urgent, "count": alert.count}
     return {
         "text": text,
         "attachments": [

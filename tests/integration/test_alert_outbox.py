@@ -232,7 +232,7 @@ def test_a_break_is_told_when_it_opens_and_when_it_opens_again(open_work, databa
     found("A")
     found("A")
     found("B")
-    assert kept(database, "kind, count, fields->>'kind'") == [("break.opened", 2, "status")]
+    assert kept(database, "kind, count, fields->>'break kind'") == [("break.opened", 2, "status")]
 
     change(database, "UPDATE stp.alert SET state = 'sent'")
     change(database, "UPDATE stp.recon_break SET state = 'resolved' WHERE key = 'A'")

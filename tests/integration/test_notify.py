@@ -126,6 +126,16 @@ def test_the_form_of_an_alert_stays():
     }
 
 
+def test_what_an_alert_is_about_is_said_whatever_its_fields_are_called():
+    fields = {"kind": "stale_feed", "feed": "x", "at": "x", "id": "x", "urgent": "x", "count": "x", "break": 17}
+    alert = an_alert(kind="break.opened", fields=fields)
+
+    payload = message(alert)["metadata"]["event_payload"]
+
+    assert payload == message(an_alert(kind="break.opened", fields={"break": 17}))["metadata"]["event_payload"]
+    assert message(alert)["attachments"][0]["fields"][0]["value"] == "break.opened"
+
+
 def test_no_secret_and_no_mention_leaves_in_an_alert():
     KNOWN_SECRETS.keep("correct-horse-9")
 

@@ -82,7 +82,7 @@ class AlertRepository:
             Alert(
                 AlertKind.BREAK_OPENED, f"break.opened/{break_id}/{times}", at,
                 f"a break of kind {kind} was opened; see reporting.break", feed_id,
-                {"kind": kind, "break": break_id}, f"break.opened/{feed_id}/{kind}",
+                {"break kind": kind, "break": break_id}, f"break.opened/{feed_id}/{kind}",
             )
         )  # fmt: skip
 
