@@ -26,7 +26,7 @@ def pages(app: App, heartbeat_s: float) -> Iterator[Pages]:
     """
     bound = listening(app.settings.ops.listen_host, app.settings.ops.listen_port)
     app.database.url  # noqa: B018  made here, by the main thread: the pages must not start an embedded server
-    checks = {"database": lambda: _database(app), "schema": lambda: _schema(app), "settings": lambda: _settings(app)}
+    checks = {"settings": lambda: _settings(app), "database": lambda: _database(app), "schema": lambda: _schema(app)}
     health = Health(
         app.beats, app.clock, Probe(checks, app.clock), heartbeat_s=heartbeat_s,
         is_stale=partial(_is_stale, app), feeds=app.leads, figures=lambda: _figures(app),

@@ -30,13 +30,17 @@ class Part(msgspec.Struct, frozen=True):
 
 
 class Probe:
-    """Checks that may hang, run beside; whoever asks has an answer within a time, and one check runs at a time."""
+    """Checks that may hang, run beside; whoever asks has an answer within a time, and one check runs at a time.
+
+    A check that hangs keeps those behind it from being made: what asks nobody stands first.
+    """
 
     def __init__(self, checks: Mapping[str, Check], clock: Clock, within_s: float = ANSWER_WITHIN_S) -> None:
         self._checks, self._clock, self._within_s = checks, clock, within_s
         self._lock = Lock()
         self._done: Event | None = None
         self._found: dict[str, Part] = {}
+        self._looked: dict[str, Part] = {}
         self._found_at = 0.0
 
     def answer(self) -> Mapping[str, Part]:
@@ -44,16 +48,19 @@ class Probe:
         with self._lock:
             fresh = bool(self._found) and self._clock.monotonic() - self._found_at < GOOD_FOR_S
             if not fresh and (self._done is None or self._done.is_set()):
-                self._done = Event()
-                Thread(target=self._look, args=(self._done,), name="readiness", daemon=True).start()
-            done = self._done
+                self._done, self._looked = Event(), {}
+                look = Thread(target=self._look, args=(self._done, self._looked), name="readiness", daemon=True)
+                look.start()
+            done, looked = self._done, self._looked
         if fresh or (done is not None and done.wait(self._within_s)):
             return self._found
-        return {name: Part(False, f"no answer within {self._within_s:g} s") for name in self._checks}
+        silent = Part(False, f"no answer within {self._within_s:g} s")
+        return {name: looked.get(name, silent) for name in self._checks}
 
-    def _look(self, done: Event) -> None:
-        self._found = {name: _checked(check) for name, check in self._checks.items()}
-        self._found_at = self._clock.monotonic()
+    def _look(self, done: Event, looked: dict[str, Part]) -> None:
+        for name, check in self._checks.items():
+            looked[name] = _checked(check)
+        self._found, self._found_at = looked, self._clock.monotonic()
         done.set()
 
 

@@ -109,6 +109,7 @@ def test_the_pages_stand_while_the_database_is_not_there_yet_goes_away_or_hangs(
             with frozen(server):
                 until(lambda: ready(daemon) == 503, what="the silence to be noticed")
                 assert unsound(daemon)["database"] == "no answer within 2 s"
+                assert "settings" not in unsound(daemon)
                 assert (daemon.page("/livez").status_code, daemon.page("/metrics").status_code) == (200, 200)
             until(lambda: ready(daemon) == 200, what="readiness after the silence")
             assert daemon.stop() == 0

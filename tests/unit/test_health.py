@@ -118,3 +118,14 @@ def test_a_check_that_hangs_is_begun_once_however_many_ask():
 
     assert health.ready()["database"].reason == "answers"
     assert len(begun) == 1
+
+
+def test_a_check_that_hangs_says_nothing_about_those_before_it():
+    go_on = Event()
+    health = Daemon(checks={"settings": lambda: "sound", "database": lambda: str(go_on.wait(30))}).health
+
+    parts = health.ready()
+
+    assert (parts["settings"].ok, parts["settings"].reason) == (True, "sound")
+    assert (parts["database"].ok, parts["database"].reason) == (False, "no answer within 0.2 s")
+    go_on.set()
