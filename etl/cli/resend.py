@@ -111,7 +111,8 @@ def asked_window(start: date | None, end: date | None, now: datetime) -> Window:
 def check_resend(app: App, feed: FeedRuntime, window: Window, *, asked: bool) -> int:
     """Return how many trades of the window we hold; an error for a paused feed, and for many days nobody confirmed."""
     if (reason := feed.paused_reason()) is not None:
-        raise EtlError(f"feed {feed.name} is paused: {reason}; resume it first: stp-etl feeds resume {feed.name}")
+        resume = f"stp-etl feeds resume {feed.name} --reason TEXT"
+        raise EtlError(f"feed {feed.name} is paused: {reason}; resume it first: {resume}")
     with app.open_work() as work:
         held = work.gaps.held_in(feed.feed_id, window)
     if window.days > feed.settings.resend_days_unasked and not asked:

@@ -84,7 +84,8 @@ class Settings:
             raise ConfigError([f"there are {len(feeds)} feeds; name one: --feed {'|'.join(feeds)}"])
         if name not in feeds:
             near = get_close_matches(name, list(feeds), n=1)
-            raise ConfigError([f"feeds.{name}: no such feed" + (f"; did you mean {near[0]}?" if near else "")])
+            known = f"did you mean {near[0]}?" if near else f"the settings know: {', '.join(feeds)}"
+            raise ConfigError([f"feeds.{name}: no such feed; {known}"])
         return feeds[name]
 
     def shown(self) -> dict[str, ShownKey]:

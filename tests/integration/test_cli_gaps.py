@@ -82,7 +82,7 @@ def test_a_paused_feed_is_not_asked(held, stp_etl, database):
     done = stp_etl.process("resend", *MARCH, *WHY)
 
     assert done.code == 1
-    assert "feed main is paused: maintenance; resume it first: stp-etl feeds resume main" in done.err
+    assert "feed main is paused: maintenance; resume it first: stp-etl feeds resume main --reason TEXT" in done.err
     assert value(database, "SELECT count(*) FROM stp.gap") == 0
 
 

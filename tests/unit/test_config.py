@@ -472,6 +472,8 @@ def test_a_command_that_needs_a_feed_says_so():
         load(None, {}).feed(None)
     with pytest.raises(ConfigError, match="no such feed; did you mean main"):
         settings().feed("mian")
+    with pytest.raises(ConfigError, match="feeds.nobody: no such feed; the settings know: main"):
+        settings().feed("nobody")
     two = settings(FEED + FEED.replace("main", "other").replace("pfOrg", "other"))
     with pytest.raises(ConfigError, match=r"there are 2 feeds; name one: --feed main\|other"):
         two.feed(None)
