@@ -35,7 +35,7 @@ def an_expired_certificate(folder: Path) -> tuple[Path, Path]:
     (folder / "index.txt").touch()
     (folder / "serial").write_text("01\n")
     for command in (REQUEST, SIGN):
-        subprocess.run(["openssl", *command.split()], cwd=folder, check=True, capture_output=True, timeout=30)
+        subprocess.run(["openssl", *command.split()], cwd=folder, check=True, capture_output=True, timeout=120)
     return folder / "certificate.pem", folder / "key.pem"
 
 
@@ -46,5 +46,5 @@ def a_certificate_of_our_own(folder: Path) -> tuple[Path, Path]:
     extensions = ["subjectAltName=IP:127.0.0.1", "keyUsage=critical,digitalSignature,keyCertSign"]
     named = [part for each in extensions for part in ("-addext", each)]
     out = ["-out", str(files[0]), "-keyout", str(files[1])]
-    subprocess.run([*command.split(), *named, *out], check=True, capture_output=True, timeout=30)
+    subprocess.run([*command.split(), *named, *out], check=True, capture_output=True, timeout=120)
     return files

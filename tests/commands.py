@@ -68,7 +68,7 @@ class CommandLine:
             cwd=self._file.parent,
             input=stdin.encode(),
             capture_output=True,
-            timeout=60,
+            timeout=120,
             check=False,
         )
         out, err = (said.decode("utf-8", "surrogateescape") for said in (done.stdout, done.stderr))

@@ -95,7 +95,7 @@ class Receiver:
             def _dribble(self) -> None:
                 try:
                     self.wfile.write(b"HTTP/1.1 200 OK\r\n")
-                    while not receiver._over.wait(0.1):
+                    while not receiver._over.wait(0.02):
                         self.wfile.write(b"X-More: x\r\n"[:1])
                 except OSError:
                     pass

@@ -21,7 +21,7 @@ from tests.databases import rows
 from tests.leftovers import process_ends_with_us
 
 ROOT = Path(__file__).resolve().parents[2]
-PATIENCE_S = 60.0
+PATIENCE_S = 150.0
 SWEEPS_OFF = '[reconciliation]\nsweep = "off"\n'  # or the outcome depends on the hour at which it is played
 
 
@@ -55,7 +55,7 @@ class Program:
         kept = {name: value for name, value in os.environ.items() if not name.startswith("STP_ETL")}
         return kept | {"PYTHONPATH": str(ROOT), "STP_ETL_CONFIG": str(self.file)}
 
-    def call(self, *words: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
+    def call(self, *words: str, timeout: float = PATIENCE_S) -> subprocess.CompletedProcess[str]:
         """Run a command to its end."""
         command = [sys.executable, "-m", "etl.cli.main", *words]
         return subprocess.run(
@@ -116,7 +116,7 @@ class Daemon:
 
     def page(self, path: str) -> requests.Response:
         """Fetch one of its pages, which must come within seconds whatever happens."""
-        return requests.get(self.url + path, timeout=10)
+        return requests.get(self.url + path, timeout=60)
 
     def parts(self) -> dict[str, dict[str, Any]]:
         """Return each part as the readiness page tells it."""

@@ -42,8 +42,8 @@ def test_a_kill_between_fact_and_sending_loses_no_alert_and_sends_it_twice_at_mo
 
         receiver.manner = OK
         with program.daemon() as daemon:
-            until(lambda: all(state == "sent" for _, state in gaps_told(database)), what="the second try", within_s=60)
-            until(lambda: "lease.changed" in receiver.kinds, what="the news of the new leader", within_s=60)
+            until(lambda: all(state == "sent" for _, state in gaps_told(database)), what="the second try")
+            until(lambda: "lease.changed" in receiver.kinds, what="the news of the new leader")
             assert daemon.stop() == 0
             assert "a-shared-secret" not in daemon.said
 

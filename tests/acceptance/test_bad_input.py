@@ -56,7 +56,7 @@ def test_the_databases_password_is_rotated_without_a_restart(play, tmp_path):
             trades = set(sandbox.control.execute(5))
             file.write_text("postgresql:")  # half written
             file.write_text(url.replace("postgres@", "etl:second-password@"))
-            until(lambda: trades <= booked(administrator), what="trades after the rotation", within_s=60)
+            until(lambda: trades <= booked(administrator), what="trades after the rotation")
 
             assert daemon.stop() == 0
         assert proof_of(sandbox, administrator).holds

@@ -27,7 +27,7 @@ def stp_etl(tmp_path):
     def call(*words: str, **environ: str) -> subprocess.CompletedProcess[str]:
         environ["PYTHONPATH"] = str(ROOT)
         command = [sys.executable, "-m", "etl.cli.main", *words]
-        return subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=60)
+        return subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=120)
 
     return call
 

@@ -149,8 +149,8 @@ def test_the_process_that_books_a_backlog_ends_with_the_daemon_and_takes_nothing
             daemon.kill()
         until(lambda: not Path(f"/proc/{pid}").exists(), what="the process to end")
     with program.daemon() as again:
-        until(lambda: count_handed_out(sandbox) == 4000, what="the queue to be empty", within_s=120)
-        until(lambda: not status_of(database)["landed_unbooked"], what="the rest", within_s=120)
+        until(lambda: count_handed_out(sandbox) == 4000, what="the queue to be empty")
+        until(lambda: not status_of(database)["landed_unbooked"], what="the rest")
         assert again.stop() == 0
 
     doubtful = {each for (each,) in rows(database, "SELECT request_id FROM stp.poll WHERE outcome = 'in_doubt'")}
@@ -194,7 +194,7 @@ def test_two_processes_that_lead_a_feed_each_share_one_book(play, tmp_path, data
             settings = settings_text(database_url, feed_text(sandbox.url, user, name=user.name, page_size=10))
             daemons.append(running.enter_context(Program(folder, settings).daemon()))
         for user in users:
-            until(lambda user=user: len(booked(database, user.name)) == 300, what=f"feed {user.name}", within_s=60)
+            until(lambda user=user: len(booked(database, user.name)) == 300, what=f"feed {user.name}")
         leaders = rows(database, "SELECT DISTINCT leader FROM reporting.feed_status WHERE state = 'polling'")
         assert [daemon.stop() for daemon in daemons] == [0, 0]
 

@@ -67,10 +67,10 @@ def test_law_1_a_promoted_standby_that_lost_commits_heals_by_itself(primary, pla
 
             standby.promote()
             address.lead_to(standby.url_of(place))
-            until(lambda: value(after, HEALED), what="the gap of the failover to heal", within_s=60)
+            until(lambda: value(after, HEALED), what="the gap of the failover to heal")
             here.sandbox.control.execute(5)
             until(lambda: len(booked(after)) == 55, what="the trades after the failover")
-            here.heal(daemon, within_s=60)
+            here.heal(daemon)
 
             assert daemon.stop() == 0
             found = here.verdict()
@@ -113,8 +113,8 @@ def test_a_dump_put_into_another_server_is_not_pulled_into_until_a_person_says_s
                 words = ["--restored-from", restored_from.isoformat(), "--reason", "dump put back"]
                 opened_gap = program.call("gaps", "open", *words)
                 assert opened_gap.returncode == 0, opened_gap.stderr
-                until(lambda: len(booked(database)) == 30, what="what the dump lacks", within_s=60)
-                until(lambda: status_of(database)["state"] == "polling", what="the gap to heal", within_s=60)
+                until(lambda: len(booked(database)) == 30, what="what the dump lacks")
+                until(lambda: status_of(database)["state"] == "polling", what="the gap to heal")
                 assert daemon.stop() == 0
             assert len(daemon.events("database.other")) == 1
             assert daemon.events("job.refused") == []
@@ -157,6 +157,6 @@ def test_committed_polls_that_are_gone_count_as_a_failover(primary, place, tmp_p
         change(database, PUT_BACK)
         change(database, "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND granted")
 
-        until(lambda: value(database, HEALED), what="the gap to heal", within_s=60)
+        until(lambda: value(database, HEALED), what="the gap to heal")
         assert daemon.stop() == 0
     assert [each["cause"] for each in daemon.events("database.failed_over")] == ["a committed poll is gone"]

@@ -37,7 +37,7 @@ def place() -> Iterator[Path]:
 
 
 def demo(place: Path, *options: str, trades: int = 600) -> subprocess.CompletedProcess[str]:
-    return Program(place).call("demo", f"--trades={trades}", *options, timeout=60)
+    return Program(place).call("demo", f"--trades={trades}", *options)
 
 
 def test_the_demo_books_all_six_types_and_proves_it_twice(place):

@@ -53,7 +53,7 @@ def unit(tmp_path):
 
 @needs_systemd
 def test_systemd_finds_nothing_wrong_with_the_unit(unit):
-    done = subprocess.run(["systemd-analyze", "verify", str(unit)], capture_output=True, text=True, timeout=60)
+    done = subprocess.run(["systemd-analyze", "verify", str(unit)], capture_output=True, text=True, timeout=120)
 
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
 
@@ -61,7 +61,7 @@ def test_systemd_finds_nothing_wrong_with_the_unit(unit):
 @needs_systemd
 def test_systemd_rates_the_unit_at_2_or_better(unit):
     command = ["systemd-analyze", "security", "--offline=true", "--threshold=20", "--no-pager", str(unit)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
 
     assert done.returncode == 0, done.stdout[-500:]
     rated = re.search(r"exposure level for stp-etl\.service: ([\d.]+)", done.stdout)
@@ -150,7 +150,7 @@ def test_an_overlay_of_the_base_renders(extra, tmp_path):
     }  # fmt: skip
     (overlay / "kustomization.yaml").write_text(yaml.safe_dump(wanted))
 
-    done = subprocess.run(["kubectl", "kustomize", str(overlay)], capture_output=True, text=True, timeout=60)
+    done = subprocess.run(["kubectl", "kustomize", str(overlay)], capture_output=True, text=True, timeout=120)
 
     assert done.returncode == 0, done.stderr
     rendered = list(yaml.safe_load_all(done.stdout))

@@ -224,7 +224,7 @@ def test_a_poll_whose_leader_ends_is_done_by_the_command(play, program_for, data
         until(lambda: rows(database, "SELECT FROM stp.request"), what="the request")
         connection.exec_driver_sql(f"SELECT pg_advisory_unlock({lock_key})")
         connection.commit()
-        said, _ = asking.communicate(timeout=30)
+        said, _ = asking.communicate(timeout=120)
 
     assert asking.returncode == 0, said
     assert rows(database, "SELECT state FROM stp.request") == [("withdrawn",)]

@@ -176,7 +176,7 @@ def test_the_tutorial_works_as_written(terminal):
         said = terminal.run("terminal 3")
 
         daemon.terminate()
-        assert daemon.wait(30) == 0
+        assert daemon.wait(120) == 0
     finally:
         for process in (daemon, vendor):
             if process.poll() is None:

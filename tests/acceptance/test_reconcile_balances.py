@@ -47,11 +47,11 @@ def test_deposit_trade_and_withdrawal_agree_and_a_wrong_figure_is_one_break_unti
     with program.daemon() as daemon:
         daemon.started()
         sandbox.control.balance_error("BTC", amount="-0.00000001")
-        until(lambda: breaks(database), what="the break", within_s=60)
+        until(lambda: breaks(database), what="the break")
         assert breaks(database) == [(*wrong, "open")]
         assert results(program, "balances") == (3, ["breaks"])
         sandbox.control.balance_error("BTC", clear=True)
-        until(lambda: breaks(database, "state") == [("cleared",)], what="the proof", within_s=60)
+        until(lambda: breaks(database, "state") == [("cleared",)], what="the proof")
         assert daemon.stop() == 0, daemon.said
 
     assert breaks(database) == [(*wrong, "cleared")]

@@ -163,7 +163,7 @@ def test_while_the_day_rolls_over_the_cut_nothing_is_concluded_and_an_hour_later
 
     with program.daemon() as daemon:
         until(lambda: rows(database, results, at=now), what="a run before the cut")
-        until(lambda: sandbox.control.state()["trade_day"] > cut.date().isoformat(), what="the cut", within_s=100)
+        until(lambda: sandbox.control.state()["trade_day"] > cut.date().isoformat(), what="the cut")
         turned = datetime.now(UTC)
         until(lambda: rows(database, results, at=turned), what="a run after the cut")
         assert daemon.stop() == 0, daemon.said

@@ -105,7 +105,7 @@ def shown(program: Program, daemon: Daemon, database: Database, *, commands: int
 
 def page_text(url: str) -> str:
     try:
-        with urllib.request.urlopen(url, timeout=10) as answered:
+        with urllib.request.urlopen(url, timeout=60) as answered:
             return str(answered.read().decode())
     except urllib.error.HTTPError as refused:
         return refused.read().decode()
@@ -119,9 +119,9 @@ def test_no_secret_leaves_the_process_by_any_way(tmp_path, database_url, databas
         program, variables = planted(tmp_path, vendor, receiver, database_url)
         with program.daemon(**variables) as daemon:
             daemon.started()
-            until(lambda: len(vendor.asked_for(QUEUE)) > 14, what="the hostile answers", within_s=60)
+            until(lambda: len(vendor.asked_for(QUEUE)) > 14, what="the hostile answers")
             until(lambda: rows(database, "SELECT FROM stp.incident"), what="an incident")
-            until(lambda: daemon.events("alert.not_sent"), what="an alert", within_s=60)
+            until(lambda: daemon.events("alert.not_sent"), what="an alert")
             until(lambda: daemon.events("poll.in_doubt") and daemon.events("job.refused"), what="trouble in the log")
             program.file.write_text(
                 program.file.read_text().replace(

@@ -91,8 +91,8 @@ def test_whom_to_tell_and_when_to_compare_are_taken_without_a_restart(play, prog
         )
         said = hang_up(daemon, "settings.reloaded")
         sandbox.control.plan({"fault": "500", "nth": 1})
-        until(lambda: receiver.got, what="the alert", within_s=60)
-        until(lambda: rows(database, "SELECT FROM stp.reconciliation_run"), what="a run", within_s=60)
+        until(lambda: receiver.got, what="the alert")
+        until(lambda: rows(database, "SELECT FROM stp.reconciliation_run"), what="a run")
         assert daemon.stop() == 0
 
     assert said["changed"] == [

@@ -30,8 +30,7 @@ def led_by(database: Database, daemon) -> bool:
 
 def taken_over(here, leader, standby) -> timedelta:
     """Stop the leader as it stands; return how long after its last ping the standby leads, by the database's facts."""
-    leader.process.send_signal(signal.SIGSTOP)
-    until(lambda: state_of(leader) == "T", what="the leader to stand still")
+    freeze(leader)
     last_ping = value(here.database, LAST_PING)
     until(lambda: led_by(here.database, standby), what="the standby to lead")
     took = value(here.database, "SELECT taken_at FROM stp.lease") - last_ping
@@ -39,8 +38,15 @@ def taken_over(here, leader, standby) -> timedelta:
     return took
 
 
-def state_of(daemon) -> str:
-    return Path(f"/proc/{daemon.process.pid}/stat").read_text().rpartition(")")[2].split()[0]
+def freeze(daemon) -> None:
+    """Stop the daemon as it stands, and wait until each of its threads does: the first to be told may be the last."""
+    daemon.process.send_signal(signal.SIGSTOP)
+    threads = Path(f"/proc/{daemon.process.pid}/task")
+    until(lambda: {state_of(each) for each in threads.iterdir()} == {"T"}, what="the leader to stand still")
+
+
+def state_of(thread: Path) -> str:
+    return (thread / "stat").read_text().rpartition(")")[2].split()[0]
 
 
 @pytest.fixture
@@ -59,7 +65,7 @@ def test_law_11_a_stopped_leader_lands_the_page_it_held_and_changes_nothing_else
                 here.sandbox.control.execute(7)
                 until(lambda: waits_at(here, "%INSERT INTO stp.answer%"), what="the leader to hold a page")
                 (held,) = rows(database, "SELECT poll_id FROM stp.current_poll")
-                old.process.send_signal(signal.SIGSTOP)
+                freeze(old)
             until(lambda: led_by(database, standby), what="the standby to lead")
             until(lambda: rows(database, "SELECT FROM stp.poll WHERE outcome = 'in_doubt'"), what="the doubt")
             assert not rows(database, "SELECT FROM stp.answer WHERE poll_id = :poll_id", poll_id=held[0])
@@ -69,7 +75,7 @@ def test_law_11_a_stopped_leader_lands_the_page_it_held_and_changes_nothing_else
             old.process.send_signal(signal.SIGCONT)
             landed = "SELECT FROM stp.answer WHERE poll_id = :poll_id"
             until(lambda: rows(database, landed, poll_id=held[0]), what="the page to be landed")
-            here.heal(standby, within_s=60)
+            here.heal(standby)
 
             assert last == held[0]
             assert value(database, "SELECT max(id) FROM stp.poll WHERE epoch < :epoch", epoch=epoch) == last
@@ -125,5 +131,5 @@ def test_the_quickest_of_three_takeovers_from_a_leader_that_hangs_comes_within_5
 def goes_on(here, leader) -> None:
     here.sandbox.control.execute(3)
     until(lambda: len(booked(here.database)) == 23, what="new trades")
-    here.heal(leader, within_s=60)
+    here.heal(leader)
     assert here.verdict().wrong == []

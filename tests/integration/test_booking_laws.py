@@ -256,7 +256,7 @@ def test_a_break_that_a_run_and_booking_find_at_the_same_time_is_one_break(booki
         seen = threads.submit(run)
         until(
             lambda: seen.done() or value(booking.database, "SELECT count(*) FROM pg_locks WHERE NOT granted"),
-            what="the run to wait", within_s=60,
+            what="the run to wait",
         )  # fmt: skip
         booker.commit()
 

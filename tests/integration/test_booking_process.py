@@ -52,7 +52,7 @@ class Watched(BookingProcess):
 
     def is_ready(self) -> bool:
         """Wait for it, where the program books on by itself meanwhile."""
-        until(super().is_ready, what="the process", within_s=60)
+        until(super().is_ready, what="the process")
         return True
 
     def _asked(self, feed: BookedFeed) -> Answer:
@@ -153,7 +153,7 @@ def test_while_another_feeds_batch_takes_long_a_feed_books_in_its_own_thread(dat
     with database.connect() as other, ThreadPoolExecutor() as threads, a_booker(booking, apart) as booker:
         other.execute(text("SELECT FROM stp.booker WHERE feed_id = :id FOR UPDATE"), {"id": slow.feed.feed_id})
         waits = threads.submit(apart.book, slow.booked_feed)
-        until(lambda: apart.batches, what="the batch", within_s=60)
+        until(lambda: apart.batches, what="the batch")
         booker._backlog_until = math.inf
 
         assert booker.book() == {"booked": 1}
@@ -172,7 +172,7 @@ def test_a_batch_that_does_not_end_holds_up_no_stop_and_is_left_to_the_daemon(da
     with database.connect() as other, ThreadPoolExecutor() as threads:
         other.execute(text("SELECT FROM stp.booker WHERE feed_id = :id FOR UPDATE"), {"id": booking.feed.feed_id})
         waits = threads.submit(apart.book, booking.booked_feed)
-        until(lambda: apart.batches, what="the batch", within_s=60)
+        until(lambda: apart.batches, what="the batch")
 
         apart.close()
 
@@ -226,7 +226,7 @@ def test_a_process_that_ended_between_backlogs_is_started_again_and_said_only_wh
         first = apart.pid()
         if ended_by == signal.SIGKILL:
             os.kill(first, ended_by)
-        until(lambda: "Z" in Path(f"/proc/{first}/stat").read_text().split(), what="its end", within_s=60)
+        until(lambda: "Z" in Path(f"/proc/{first}/stat").read_text().split(), what="its end")
         apart._idle_s = 60.0
         booker._backlog_until = math.inf
         booker.book()
@@ -246,14 +246,14 @@ def test_a_process_that_cannot_be_started_is_said_and_tried_again_after_a_minute
     apart = BookingProcess(database, clock)
     with capture_logs() as said, a_booker(booking, apart) as booker, monkeypatch.context() as for_now:
         for_now.setattr(sys, "executable", program)
-        until(lambda: apart.is_ready() or said, what="the failure", within_s=60)
+        until(lambda: apart.is_ready() or said, what="the failure")
         booker._backlog_until = math.inf
         booking.land(a_raw_message())
         booker.book()
         for_now.undo()
         assert not apart.is_ready()
         clock.advance(START_AGAIN_S)
-        until(apart.is_ready, what="the process", within_s=60)
+        until(apart.is_ready, what="the process")
 
     assert [(each["event"], each["log_level"]) for each in said] == [("book.process_not_started", "warning")]
     assert the_book_is_whole(booking, 1)

@@ -157,7 +157,7 @@ def test_the_shell_shows_no_password_in_the_process_list(stp_etl, database_url, 
     finally:
         for child in children(shell.pid):
             os.kill(child, 15)
-        shell.wait(timeout=20)
+        shell.wait(timeout=120)
 
     assert "correct-horse" not in words
     assert "look here" in words

@@ -128,9 +128,9 @@ def test_two_processes_that_start_it_at_once_share_it(place):
         url = said_by(one)
 
         assert said_by(other) == url != ""
-        assert one.communicate(timeout=30)[0] == ""
+        assert one.communicate(timeout=120)[0] == ""
         assert answers(url)
-        other.communicate(timeout=30)
+        other.communicate(timeout=120)
         assert not answers(url)
 
 
@@ -143,7 +143,7 @@ def test_the_folder_is_made_by_one_process_at_a_time(place):
         made_too_early = (place / "pg").exists()
         os.close(lock)
         url = said_by(process)
-        process.communicate(timeout=30)
+        process.communicate(timeout=120)
 
     assert (made_too_early, url != "") == (False, True)
 

@@ -222,7 +222,7 @@ def limited(stp_etl, *words, before):
     """Run the command as a process in which `before` was called first."""
     return subprocess.run(
         [sys.executable, "-m", "etl.cli.main", *words], env={**os.environ, **stp_etl.environ, "PYTHONPATH": str(ROOT)},
-        preexec_fn=before, capture_output=True, text=True, timeout=60, check=False,
+        preexec_fn=before, capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
 
 

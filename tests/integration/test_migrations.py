@@ -72,7 +72,7 @@ def test_two_processes_may_upgrade_at_once(empty_database):
         for _ in range(2)
     ]
 
-    outputs = [process.communicate(timeout=60) for process in started]
+    outputs = [process.communicate(timeout=120) for process in started]
 
     head = schema.expected_revision()
     assert [process.returncode for process in started] == [0, 0], outputs

@@ -344,7 +344,7 @@ def test_it_publishes_until_it_is_told_to_stop(stp_etl, booking, target):
                     break
                 time.sleep(0.05)
             process.terminate()
-            assert process.wait(30) == 0
+            assert process.wait(120) == 0
             assert process.stdout is not None
             assert b"publish.published" in process.stdout.read()
         finally:

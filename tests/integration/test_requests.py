@@ -16,7 +16,7 @@ from tests.databases import change, rows, value
 from tests.feeds import a_feed
 
 
-def until(holds, seconds=20.0):
+def until(holds, seconds=60.0):
     ends_at = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < ends_at, f"not within {seconds} s"

@@ -194,7 +194,7 @@ def crash(place: Path, database_url: str, *, seed: int, kills: int) -> Ended:
         patiently(here.sandbox.control.clear_faults)
         _wait_longer(here)
         _progress(f"seed {seed}: healing")
-        took, findings = here.heal_and_judge(within_s=HEAL_WITHIN_S if kills > FEW_KILLS else HEAL_WITHIN_S / 10)
+        took, findings = here.heal_and_judge(within_s=HEAL_WITHIN_S if kills > FEW_KILLS else HEAL_WITHIN_S / 4)
         log = here.sandbox.control.handed_out()
         count = Counter(line["request_id"] for line in log)
         faults = Counter(

@@ -144,6 +144,6 @@ def kill_one(program: Program, reader: Reader, chance: random.Random) -> None:
             within_s=100,
         )
         before = len(reader.seen)
-        until(lambda: len(reader.seen) > before, what="something to be booked", within_s=60)
+        until(lambda: len(reader.seen) > before, what="something to be booked")
         time.sleep(chance.uniform(0, 0.8))
         daemon.kill()

@@ -146,7 +146,7 @@ def _play(here: World, daemon: Daemon, done: Soaked, lasts_s: float) -> None:
 def _look(here: World, daemon: Daemon) -> dict[str, float]:
     process = Path("/proc") / str(daemon.process.pid)
     status = dict(line.split(":", 1) for line in (process / "status").read_text().splitlines())
-    assert requests.get(f"{daemon.url}/readyz", timeout=30).status_code == 200
+    assert requests.get(f"{daemon.url}/readyz", timeout=120).status_code == 200
     return {
         "memory, MiB": int(status["VmRSS"].split()[0]) / 1024,
         "descriptors": len(list((process / "fd").iterdir())),
@@ -163,7 +163,7 @@ def _by_trades(here: World) -> tuple[int, int]:
 
 
 def _polls(daemon: Daemon) -> int:
-    lines = requests.get(f"{daemon.url}/metrics", timeout=30).text.splitlines()
+    lines = requests.get(f"{daemon.url}/metrics", timeout=120).text.splitlines()
     return int(sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith("stp_etl_polls_total{")))
 
 

@@ -45,7 +45,7 @@ def test_law_1_a_kill_at_this_point_loses_nothing(stage, name):
     stage.wire.release()
     stage.here.sandbox.control.clear_faults()
 
-    _, findings = stage.here.heal_and_judge(within_s=40)
+    _, findings = stage.here.heal_and_judge()
 
     assert findings.holds, str(findings)
     assert (findings.handed_out, findings.booked) == (HELD + NEW, HELD + NEW)
@@ -63,7 +63,7 @@ def test_law_1_a_second_kill_while_the_doubt_of_the_first_is_covered_loses_nothi
         stage.stands_at("COMMIT")
         again.kill()
 
-    _, findings = stage.here.heal_and_judge(within_s=40)
+    _, findings = stage.here.heal_and_judge()
 
     assert findings.holds, str(findings)
     assert (findings.handed_out, findings.booked) == (HELD + NEW, HELD + NEW)
@@ -91,7 +91,7 @@ def test_law_1_a_kill_at_this_point_after_this_fault_loses_nothing(stage, name, 
     stage.wire.release()
     patiently(stage.here.sandbox.control.clear_faults)
 
-    _, findings = stage.here.heal_and_judge(within_s=90)
+    _, findings = stage.here.heal_and_judge()
 
     assert findings.holds, str(findings)
     assert findings.handed_out == len(stage.here.sandbox.control.trades()) - gone

@@ -60,7 +60,7 @@ def test_nobody_sees_a_change_before_one_with_a_lower_number(booking):
                 booked.result(timeout=1)
             waiting = rows(booking.database, "SELECT FROM reporting.trade_version")
             holding.commit()
-            booked.result(timeout=60)
+            booked.result(timeout=120)
 
     assert waiting == []
     assert rows(booking.database, "SELECT change_seq, trade_id FROM reporting.trade_version") == [(2, "T2")]
@@ -74,7 +74,7 @@ def test_a_batch_of_booked_trades_is_told_to_listeners_once_and_landing_is_not(b
         booking.land(a_raw_message(), a_raw_message(tradeId="T2"))
         landed = [each.payload for each in driver.notifies(timeout=0.2)]
         booking.book()
-        booked = [each.payload for each in driver.notifies(timeout=5, stop_after=1)]
+        booked = [each.payload for each in driver.notifies(timeout=60, stop_after=1)]
         booking.book(a_raw_message())
         again = [each.payload for each in driver.notifies(timeout=0.2)]
         driver.autocommit = False

@@ -14,7 +14,7 @@ from sqlalchemy import text
 from etl.sandbox.options import Options
 from etl.sandbox.process import SandboxProcess
 from etl.store.database import Database
-from tests.acceptance.program import Daemon, Program, feed_text, settings_text
+from tests.acceptance.program import PATIENCE_S, Daemon, Program, feed_text, settings_text
 from tests.databases import rows
 from tests.simulation.oracle import Ask, Findings, compare
 
@@ -73,7 +73,7 @@ class World:
         """Return the one value that the database answers."""
         return rows(self.database, question)[0][0]
 
-    def heal(self, daemon: Daemon, *, within_s: float) -> float:
+    def heal(self, daemon: Daemon, *, within_s: float = PATIENCE_S) -> float:
         """Wait until nothing is in doubt, no gap is unfinished and all is booked; return the seconds that took.
 
         The queue is proven empty once more by then: what still waited in it is asked for too.
@@ -92,7 +92,7 @@ class World:
         """Compare the vendor's log with the book."""
         return compare(self.sandbox.control.handed_out(), self.sandbox.control.trades(), self.ask)
 
-    def heal_and_judge(self, *, within_s: float = 60) -> tuple[float, Findings]:
+    def heal_and_judge(self, *, within_s: float = PATIENCE_S) -> tuple[float, Findings]:
         """Start the daemon once more, let it heal, stop it in order; return the seconds to heal, and the verdict."""
         with self.daemon() as daemon:
             daemon.started()
