@@ -69,6 +69,11 @@ def test_systemd_rates_the_unit_at_2_or_better(unit):
     assert float(rated[1]) <= 2.0
 
 
+def test_the_unit_leaves_the_file_that_the_metrics_of_the_process_need():
+    # process_* on /metrics are reckoned from the start of the machine, in /proc/stat; without it there are none of them.
+    assert "ProcSubset=pid" not in UNIT.read_text().splitlines()
+
+
 def test_the_manager_waits_longer_than_the_program_takes_to_stop():
     grace_s = load(BASE / "stp-etl.toml", {}, feeds=False).ops.shutdown_grace_s
     seconds = re.search(r"^TimeoutStopSec=(\d+)$", UNIT.read_text(), re.MULTILINE)
