@@ -70,7 +70,7 @@ def test_systemd_rates_the_unit_at_2_or_better(unit):
 
 
 def test_the_unit_leaves_the_file_that_the_metrics_of_the_process_need():
-    # process_* on /metrics are reckoned from the start of the machine, in /proc/stat; without it there are none of them.
+    # process_* on /metrics are reckoned from the start of the machine, in /proc/stat; without it there are none.
     assert "ProcSubset=pid" not in UNIT.read_text().splitlines()
 
 
