@@ -27,6 +27,7 @@ def upgrade(context: typer.Context) -> None:
     with App(invocation(context).database_settings) as app:
         app.database.check_server()
         with app.database.connect() as connection:
+            grants.check_owner(connection)
             before, after = schema.upgrade(connection)
             without_role = not grants.role_exists(connection)
             by_hand = grants.reporting_grants(connection, create=True) if without_role else []
@@ -86,6 +87,7 @@ def grant(
                 raise OperatorError(f"there is no role {daemon_role}; make it first: CREATE ROLE {daemon_role} LOGIN")
             statements += grants.daemon_grants(connection, daemon_role)
         if not print_only:
+            grants.check_owner(connection)
             grants.grant(connection, statements)
     typer.echo("".join(f"{statement};\n" for statement in statements), nl=False)
     remark("nothing was run" if print_only else f"{counted(len(statements), 'statement was', 'statements were')} run")
@@ -106,6 +108,8 @@ def retain(
     given = invocation(context)
     with App(given.database_settings) as app:
         app.check_database()
+        with app.database.connect() as connection:
+            grants.check_owner(connection)
         retention = Retention(Kept(**app.settings.retention.model_dump(exclude_unset=False)), app.open_work, app.clock)
         plan = retention.plan()
         rows = []

@@ -6,6 +6,7 @@ import psycopg
 from psycopg import sql
 from sqlalchemy import Connection, text
 
+from etl.errors import OperatorError
 from etl.store.base import SCHEMA
 
 REPORTING_ROLE = "stp_reporting"
@@ -23,11 +24,29 @@ WHERE n.nspname = :schema AND c.relkind IN ('r', 'p') AND NOT c.relispartition A
 ORDER BY c.relname
 """)
 
+OTHER_OWNER = text("""
+SELECT current_user AS ours, pg_get_userbyid(nspowner) AS owner FROM pg_namespace
+WHERE nspname = :schema AND NOT pg_has_role(current_user, nspowner, 'MEMBER')
+""")
+
 
 def role_exists(connection: Connection, role: str = REPORTING_ROLE) -> bool:
     """Return whether the cluster has a role of this name."""
     found = connection.execute(text("SELECT FROM pg_roles WHERE rolname = :role"), {"role": role})
     return found.first() is not None
+
+
+def check_owner(connection: Connection) -> None:
+    """Raise OperatorError where the schema is there and this user is not its owner, nor may act as it.
+
+    Postgres itself takes a GRANT of somebody else for done, with a mere warning.
+    """
+    found = connection.execute(OTHER_OWNER, {"schema": SCHEMA}).first()
+    if found is not None:
+        raise OperatorError(
+            f"this is for the owner of the schema: {found.ours} is not {found.owner}; set database.url, or "
+            f"database.url_file, to an address with {found.owner} for this command"
+        )
 
 
 def server_settings(connection: Connection) -> dict[str, str]:

@@ -16,7 +16,7 @@ from etl.store.database import Database
 from etl.store.unit_of_work import work_on
 from tests.builders import a_raw_message
 from tests.commands import ROOT, CommandLine
-from tests.databases import EMPTY, change, embedded, folder
+from tests.databases import EMPTY, change, embedded, folder, value
 from tests.desk import Desk
 
 
@@ -116,6 +116,21 @@ def test_the_role_of_the_daemon_can_poll_and_book_and_not_rewrite(stp_etl, desk,
         with pytest.raises(DatabaseRefusedError, match="42501"):  # not a mistake in the statement: the right is missing
             change(daemon, statement)
     daemon.close()
+
+
+@pytest.mark.parametrize("words", [("upgrade",), ("grants",), ("retain",)])
+def test_what_only_the_owner_may_do_names_the_owner(stp_etl, database, database_url, role, words):
+    assert stp_etl("db", "grants", "--daemon-role", role).code == 0
+    address = make_url(database_url).set(username=role).render_as_string(hide_password=False)
+
+    done = stp_etl.process("db", *words, STP_ETL__DATABASE__URL=address)
+
+    owner = value(database, "SELECT nspowner::regrole FROM pg_namespace WHERE nspname = 'stp'")
+    assert (done.code, done.out) == (1, "")
+    assert done.err == (
+        f"stp-etl: this is for the owner of the schema: {role} is not {owner}; set database.url, or database.url_file, "
+        f"to an address with {owner} for this command\n"
+    )
 
 
 def test_a_right_to_delete_from_an_earlier_version_is_taken_back(stp_etl, database, database_url, role):
