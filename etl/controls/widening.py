@@ -26,7 +26,7 @@ class Widened(StrEnum):
     ASKING = "asking"  # the days are asked for
     UNDER_WAY = "under_way"  # what was asked for before is not over yet
     WAITS = "waits_for_approval"
-    EXHAUSTED = "exhausted"  # the widest window came again too, or a person closed it: resends do not settle it
+    EXHAUSTED = "exhausted"  # resends do not settle it: the widest came again too, or it is closed or escalated
 
 
 def widen(work: UnitOfWork, gap_id: int, evidence: Mapping[str, Any], *, at: datetime) -> Widened:
@@ -36,10 +36,10 @@ def widen(work: UnitOfWork, gap_id: int, evidence: Mapping[str, Any], *, at: dat
     the feed; asked again before the days have come, it changes nothing. Raises KeyError where there is no such gap.
     """
     gap = _held(work, gap_id)
-    if gap.state == GapState.ESCALATED and gap.wanted_from is not None:
-        return Widened.WAITS
+    if gap.state == GapState.ESCALATED:
+        return Widened.WAITS if gap.wanted_from is not None else Widened.EXHAUSTED
     window = wider(gap.window)
-    if gap.state == GapState.CLOSED or (window is None and gap.state in (GapState.HEALED, GapState.ESCALATED)):
+    if gap.state == GapState.CLOSED or (window is None and gap.state == GapState.HEALED):
         return Widened.EXHAUSTED
     if window is None or gap.state != GapState.HEALED:
         return Widened.UNDER_WAY

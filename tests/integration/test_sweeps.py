@@ -230,8 +230,9 @@ def test_what_waits_for_no_approval_is_not_approved(healed_gap):
         approved(healed_gap)
 
 
-def test_a_gap_that_a_person_closed_is_not_widened(healed_gap):
-    change(healed_gap.database, "UPDATE stp.gap SET state = 'closed'")
+@pytest.mark.parametrize("state", ["closed", "escalated"])
+def test_a_gap_that_a_person_closed_or_has_to_look_at_is_not_widened(healed_gap, state):
+    change(healed_gap.database, "UPDATE stp.gap SET state = :state", state=state)
 
     assert widened(healed_gap) is Widened.EXHAUSTED
 
