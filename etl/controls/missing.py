@@ -16,7 +16,7 @@ from etl.domain.reconciliation import BreakKind, Finding
 from etl.domain.window import Window
 from etl.store.unit_of_work import UnitOfWork
 
-OVER = (GapState.HEALED, GapState.CLOSED)
+OVER = (GapState.HEALED, GapState.ESCALATED, GapState.CLOSED)
 
 log = structlog.get_logger()
 

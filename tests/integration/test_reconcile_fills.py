@@ -67,10 +67,11 @@ def test_the_same_missing_fill_opens_no_second_gap(world, newest):
     assert value(world.database, "SELECT count(*) FROM stp.gap") == 1
 
 
-def test_a_fill_that_a_healed_gap_did_not_bring_is_a_break_until_it_is_booked(world, newest):
+@pytest.mark.parametrize("state", ["healed", "escalated", "closed"])
+def test_a_fill_that_a_gap_did_not_bring_is_a_break_until_it_is_booked(world, newest, state):
     trade_id = lost(world, newest[1])
     world.fills()
-    change(world.database, "UPDATE stp.gap SET state = 'healed'")
+    change(world.database, "UPDATE stp.gap SET state = :state", state=state)
     change(world.database, "DELETE FROM stp.asked_order")
 
     world.fills()
