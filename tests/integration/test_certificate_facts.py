@@ -307,6 +307,25 @@ def test_a_level_of_once_a_day_can_contradict_but_not_prove(compared):
     assert [reason for reason, _ in compared.reasons()] == ["positions"]
 
 
+def test_what_agreed_again_right_after_its_break_was_over_is_proven(compared):
+    agreed(compared, but="positions")
+    for minutes, result, breaks in ((10, "breaks", 1), (12, "agreed", 0)):
+        at = CLOSE + timedelta(minutes=minutes)
+        compared.run("positions", result, at, breaks=breaks, level="ORG", value="pfOrg")
+
+    assert compared.certify()["state"] == "COMPLETE"
+
+
+def test_what_agreed_while_another_level_did_not_is_told_with_the_run_that_contradicts_it(compared):
+    agreed(compared, but="positions")
+    bad = compared.run("positions", "breaks", CLOSE + HOUR, breaks=1, level="LE", value="pfOrgLE1")
+    good = compared.run("positions", "agreed", CLOSE + HOUR, level="ORG", value="pfOrg")
+    until = f"{CLOSE + 1.5 * HOUR:%Y-%m-%d %H:%M}Z"
+
+    words = f"but run {bad} found breaks of LE pfOrgLE1 near it; one after {until} counts"
+    assert compared.reasons() == [("positions", f"run {good} of positions ended as agreed: {words}")]
+
+
 def test_fills_that_look_back_less_far_than_the_day_do_not_speak_for_it(compared):
     agreed(compared, but="fills")
     compared.run("fills", "agreed", CLOSE + 72 * HOUR, basis={"since": "2024-03-14"})

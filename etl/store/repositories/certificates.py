@@ -171,7 +171,8 @@ class CertificateRepository:
         """Return how a comparison stands since the close; and the runs that it rests on, none where there is none.
 
         It agreed where all that was compared last, each organisation or account, agreed once since the close, and no
-        run about that time found breaks. With a `level`, runs of other levels can only contradict.
+        run about that time found breaks that had not been compared again by then. With a `level`, runs of other levels
+        can only contradict.
         """
         values = {"feed_id": feed_id, "control": name, "closes": closes}
         every = [dict(row) for row in self._connection.execute(RUNS, values).mappings()]
@@ -179,11 +180,10 @@ class CertificateRepository:
         runs = [run for run in covering if level is None or run["rules"].get("level") == level]
         if not runs:
             return Control(name, wanted, why=_too_short(every, covering)), []
-        bad = [run["as_of"] for run in covering if run["breaks"]]
         proofs, last = dict[Any, dict[str, Any]](), dict[Any, dict[str, Any]]()
         for run in runs:
             last[_subject(run)] = run
-            if run["result"] == "agreed" and not any(abs(at - run["as_of"]) <= TOGETHER for at in bad):
+            if run["result"] == "agreed" and _contradiction(run, covering) is None:
                 proofs.setdefault(_subject(run), run)
         newest = max(run["as_of"] for run in runs)
         wanting = [
@@ -193,9 +193,9 @@ class CertificateRepository:
         rows = self._connection.execute(BREAKS_OF, {"feed_id": feed_id, "kinds": KINDS[name]}).mappings()
         found = tuple(OpenBreak(**row) for row in rows)
         first = chosen[0]
-        control = Control(
-            name, wanted, first["id"], first["as_of"], first["result"], not wanting, found, first["detail"]
-        )  # fmt: skip
+        against = _contradiction(first, covering) if wanting and first["result"] == "agreed" else None
+        why = first["detail"] if against is None else _contradicted_words(against)
+        control = Control(name, wanted, first["id"], first["as_of"], first["result"], not wanting, found, why)
         return control, chosen
 
     def openings(self, numbers: Collection[int]) -> list[dict[str, Any]]:
@@ -240,6 +240,25 @@ class CertificateRepository:
 def _subject(run: Mapping[str, Any]) -> tuple[str | None, str | None]:
     """Return whose figures a run compared."""
     return run["rules"].get("level"), run["rules"].get("value")
+
+
+def _contradiction(run: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+    """Return the last run about that time which found breaks, unless its subject agreed since then and until `run`."""
+    agreed = {
+        _subject(each): each["id"] for each in others if each["result"] == "agreed" and each["id"] <= run["id"]
+    }  # fmt: skip
+    found = (
+        each for each in reversed(others)
+        if each["breaks"] and abs(each["as_of"] - run["as_of"]) <= TOGETHER
+        and not each["id"] < agreed.get(_subject(each), 0)
+    )  # fmt: skip
+    return next(found, None)
+
+
+def _contradicted_words(against: Mapping[str, Any]) -> str:
+    whose = " ".join(each for each in _subject(against) if each)
+    until = f"{against['as_of'] + TOGETHER:%Y-%m-%d %H:%M}Z"
+    return f"but run {against['id']} found breaks{f' of {whose}' if whose else ''} near it; one after {until} counts"
 
 
 def _too_short(every: Sequence[Mapping[str, Any]], covering: Sequence[Mapping[str, Any]]) -> str:
