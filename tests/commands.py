@@ -2,6 +2,7 @@
 
 import json
 import os
+import pty
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -57,6 +58,17 @@ class CommandLine:
         code = run(words)
         said = self._capfd.readouterr()
         return Ended(code, said.out, said.err)
+
+    def on_terminal(self, *words: str) -> str:
+        """Run a command as a process whose stdout is a terminal; return what that would show, a few KiB at most."""
+        ours, theirs = pty.openpty()
+        command = [sys.executable, "-m", "etl.cli.main", *words]
+        given = {"PYTHONPATH": str(ROOT), "PATH": os.environ["PATH"], "TERM": "xterm", **self.environ}
+        subprocess.run(command, env=given, cwd=self._file.parent, stdout=theirs, timeout=120, check=True)
+        os.close(theirs)
+        shown = os.read(ours, 4096)
+        os.close(ours)
+        return shown.decode()
 
     def process(self, *words: str, stdin: str = "", **environ: str) -> Ended:
         """Run a command as a process."""

@@ -94,7 +94,9 @@ def chosen_by(messages: list[int] | None, first: date | None, last: date | None,
 def show_message(
     context: typer.Context,
     message_id: Annotated[int, typer.Argument(help="Our number of the message.", metavar="MESSAGE_ID")],
-    raw: Annotated[bool, typer.Option("--raw", help="Write the exact bytes and nothing else.")] = False,
+    raw: Annotated[
+        bool, typer.Option("--raw", help="Write the exact bytes and nothing else; a terminal gets escapes.")
+    ] = False,
     fmt: FormatOption = Format.TABLE,
 ) -> None:
     """Show one message as the vendor sent it, with the request that brought it; exit 1 when the bytes were changed.
@@ -103,7 +105,9 @@ def show_message(
     """
     with ready_app(context) as app, app.open_work() as work:
         original = original_of(work, message_id)
-    if raw:
+    if raw and sys.stdout.isatty():
+        sys.stdout.write(f"{visible(original.raw)}\n")
+    elif raw:
         sys.stdout.flush()
         sys.stdout.buffer.write(original.raw)
         sys.stdout.buffer.flush()

@@ -23,6 +23,14 @@ def test_the_exact_bytes_are_written(desk, stp_etl):
     assert (shown.code, shown.out.encode("utf-8", "surrogateescape"), shown.err) == (0, ODD, "")
 
 
+def test_a_terminal_gets_no_control_characters_of_the_vendor_from_the_exact_bytes_either(desk, stp_etl):
+    (number,) = desk.land('{"tradeId": "A\x9b2J\u202eB"}'.encode())
+
+    shown = stp_etl.on_terminal("messages", "show", str(number), "--raw")
+
+    assert shown == '{"tradeId": "A\\u009b2J\\u202eB"}\r\n'
+
+
 def test_a_message_is_shown_with_what_brought_it_and_checked(desk, stp_etl):
     (number,) = desk.land(ODD)
 
