@@ -11,10 +11,11 @@ from functools import partial
 from etl.app import App
 from etl.config import Secret
 from etl.config.settings import keys_of
+from etl.errors import OperatorError
 from etl.ops.build import installed_version
 from etl.ops.health import Health, Probe
 from etl.ops.server import Pages, listening
-from etl.store import schema
+from etl.store import grants, schema
 from etl.store.repositories.figures import FeedFigures
 
 
@@ -26,7 +27,7 @@ def pages(app: App, heartbeat_s: float) -> Iterator[Pages]:
     """
     bound = listening(app.settings.ops.listen_host, app.settings.ops.listen_port)
     app.database.url  # noqa: B018  made here, by the main thread: the pages must not start an embedded server
-    checks = {"settings": lambda: _settings(app), "database": lambda: _database(app), "schema": lambda: _schema(app)}
+    checks = {"database": lambda: _database(app), "schema": lambda: _schema(app), "settings": lambda: _settings(app)}
     health = Health(
         app.beats, app.clock, Probe(checks, app.clock), heartbeat_s=heartbeat_s,
         is_stale=partial(_is_stale, app), feeds=app.leads, figures=lambda: _figures(app),
@@ -53,6 +54,12 @@ def _is_stale(app: App, last_good_at: datetime, now: datetime) -> bool:
 
 def _database(app: App) -> str:
     app.database.check_server()
+    with app.database.connect() as connection:
+        if grants.server_settings(connection)["transaction_read_only"] == "on":
+            raise OperatorError(
+                "the database takes no writes, so nothing is pulled; let database.url name the primary, and look for "
+                "default_transaction_read_only"
+            )
     return "answers, and forgets nothing"
 
 

@@ -32,7 +32,8 @@ class Part(msgspec.Struct, frozen=True):
 class Probe:
     """Checks that may hang, run beside; whoever asks has an answer within a time, and one check runs at a time.
 
-    A check that hangs keeps those behind it from being made: what asks nobody stands first.
+    They are made from the last to the first, and one that hangs holds up those still to come: what asks nobody
+    stands last.
     """
 
     def __init__(self, checks: Mapping[str, Check], clock: Clock, within_s: float = ANSWER_WITHIN_S) -> None:
@@ -58,9 +59,10 @@ class Probe:
         return {name: looked.get(name, silent) for name in self._checks}
 
     def _look(self, done: Event, looked: dict[str, Part]) -> None:
-        for name, check in self._checks.items():
-            looked[name] = _checked(check)
-        self._found, self._found_at = looked, self._clock.monotonic()
+        for name in reversed(tuple(self._checks)):
+            looked[name] = _checked(self._checks[name])
+        self._found = {name: looked[name] for name in self._checks}
+        self._found_at = self._clock.monotonic()
         done.set()
 
 

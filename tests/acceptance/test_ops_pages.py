@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from sqlalchemy import make_url
 
 from etl.store import schema
 from etl.store.database import Database
@@ -144,6 +145,29 @@ def test_a_standby_is_ready_and_says_what_it_is(play, program_for, database, tmp
             assert standby.parts()["feed main"]["reason"].startswith("standby; polling")
             assert 'stp_etl_leader{feed="main"} 0.0' in standby.page("/metrics").text
             assert 'stp_etl_leader{feed="main"} 1.0' in leader.page("/metrics").text
+
+
+def test_a_database_that_takes_no_writes_makes_it_unready_and_it_goes_on_when_that_is_over(
+    play, program_for, database, database_url, postgres
+):
+    name = make_url(database_url).database
+    with program_for(play(trades=5)).daemon() as daemon:
+        until(lambda: ready(daemon) == 200, what="readiness")
+
+        postgres.run(f'ALTER DATABASE "{name}" SET default_transaction_read_only = on')
+        end_sessions(postgres, name)
+        until(lambda: ready(daemon) == 503, what="the loss to be noticed")
+        assert unsound(daemon)["database"].startswith("the database takes no writes")
+
+        postgres.run(f'ALTER DATABASE "{name}" RESET default_transaction_read_only')
+        end_sessions(postgres, name)
+        until(lambda: ready(daemon) == 200, what="readiness again")
+        assert daemon.stop() == 0
+
+
+def end_sessions(postgres, name):
+    """End every session of the database: what is set for it counts for new ones."""
+    postgres.run(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")
 
 
 def test_another_schema_or_a_secret_that_cannot_be_read_makes_it_unready_by_name(
