@@ -90,23 +90,23 @@ class PositionControl(Control):
         if near_cut(self._feed, self._clock):
             return "timing", f"within {self._feed.near_cut} of the end of the business day; nothing was concluded"
         faults = seen.last.answer.faults
+        words = f"rows that cannot be relied on: {len(faults)}, the first: {_said(faults[0])}" if faults else ""
         if run.opening and faults:
-            words = f"rows that cannot be relied on: {len(faults)}, the first: {_said(faults[0])}"
             return "unconfirmed", f"nothing was opened: {words}"
         if run.opening and seen.left:
             return "unconfirmed", f"nothing was opened: trades landed on {counted(len(seen.left), 'key')} at each look"
         if run.opening:
             return "opened", "the vendor's figures are taken as they are; later runs compare what changed since"
         if run.opening_id is None:
-            words = "stp-etl reconcile positions --open --reason TEXT"
-            return (
-                "no_opening",
-                f"{counted(len(seen.differing), 'key differs', 'keys differ')}; say where the book starts: {words}",
-            )
+            do = "say where the book starts: stp-etl reconcile positions --open --reason TEXT"
+            return "no_opening", f"{counted(len(seen.differing), 'key differs', 'keys differ')}; {do}"
         if seen.differing:
             return "breaks", empty_words(seen)
+        if seen.left and faults:
+            return "unconfirmed", f"{words}; ask the vendor"
         if seen.left:
-            return "unconfirmed", "no second look confirmed a difference"
+            keys = counted(len(seen.left), "key")
+            return "unconfirmed", f"trades landed on {keys} at each look, or the figures moved; compare again"
         unread = sum(each.key is None for each in seen.last.answer.faults)
         return ("unconfirmed", _unread_words(unread)) if unread else ("agreed", "")
 

@@ -141,6 +141,15 @@ def test_law_10_a_question_that_fails_is_never_flat(world, fault):
     assert world.breaks("state, reason") == [("cleared", "the same question was answered")]
 
 
+def test_a_question_that_fails_again_says_why_it_failed_last(world):
+    for fault in ("500", "object"):
+        world.control.plan({"fault": fault, "endpoint": "positions", "user": world.user.name})
+        world.results()
+
+    words = "the answer cannot be read: it is an object with 0 arrays inside; exactly one is expected"
+    assert world.breaks("comment, reopened, seen") == [(words, 0, 2)]
+
+
 def with_far_trades(world, count):
     """Return value dates, each of one trade of its own."""
     found = [f"2032-08-{number:02d}" for number in range(2, 2 + count)]
@@ -234,6 +243,8 @@ def test_law_10_a_term_amount_that_is_to_be_compared_and_is_not_said_is_no_agree
             f"1 rows cannot be relied on: EUR/USD {day} netOpenterm is no number, and compare_term = flows needs it",
         )
     ]
+    (detail,) = last_run(world, "detail")
+    assert detail.startswith(f"rows that cannot be relied on: 1, the first: EUR/USD {day} netOpenterm is no number")
 
 
 def test_value_dates_that_have_come_are_left_out_of_a_run_and_counted(world):
@@ -337,6 +348,7 @@ def test_a_key_on_which_trades_keep_landing_is_not_confirmed(world):
 
     assert world.results() == {"unconfirmed"}
     assert world.breaks() == []
+    assert last_run(world, "detail")[0].startswith("trades landed on 1 key at each look")
 
 
 def test_near_the_end_of_the_business_day_only_the_timing_is_told(world):

@@ -12,7 +12,7 @@ import msgspec
 from sqlalchemy import Connection, insert, select, text, update
 from sqlalchemy.dialects import postgresql
 
-from etl.domain.reconciliation import BreakState, Finding
+from etl.domain.reconciliation import BreakKind, BreakState, Finding
 from etl.store.repositories.alerts import AlertRepository
 from etl.store.rows.breaks import BreakEventRow, BreakObservationRow, ReconBreakRow
 
@@ -189,6 +189,8 @@ class BreakRepository:
         if change != "same":
             values |= {name: getattr(finding, name) for name in (*_FIGURES, *_SUBJECT)}
             values |= {"comment": finding.comment, "state": state}
+        elif finding.kind == BreakKind.QUERY_FAILED:  # it has no figures, and may fail for another reason now
+            values["comment"] = finding.comment
         if change == "reopened":
             values |= {
                 "reopened": ReconBreakRow.reopened + 1, "reopened_at": at, "seen": 1, **UNSAID,
