@@ -11,6 +11,10 @@ from etl.domain.sweeps import SweepState
 from etl.domain.words import counted
 
 
+NO_OPENING = "no_opening"
+"""How a comparison ends while nobody has said where the book starts."""
+
+
 class CertificateState(StrEnum):
     """What the certificate says."""
 
@@ -175,7 +179,8 @@ def _controls(facts: DayFacts) -> list[Reason]:
             )
             found.append(Reason(control.name, said, f"stp-etl breaks show {each.break_id}"))
         if not control.open_breaks:
-            found.append(Reason(control.name, _without_break(control), f"stp-etl reconcile {control.name}"))
+            more = " --open --reason TEXT" if control.result == NO_OPENING else ""
+            found.append(Reason(control.name, _without_break(control), f"stp-etl reconcile {control.name}{more}"))
     return found
 
 

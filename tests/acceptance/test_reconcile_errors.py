@@ -152,9 +152,10 @@ def test_while_the_day_rolls_over_the_cut_nothing_is_concluded_and_an_hour_later
     sandbox.control.execute_trades([{"symbol": "EUR/USD", "tradeType": "Outright", "valueDate": tomorrow}])
     program = program_for(sandbox, **QUICK)
     ends = 'positions_every_s = 1\ntimezone = "UTC"\nbusiness_day_ends = "{:%H:%M}"\n'
-    with_rules(program, ends.format(cut))
+    with_rules(program, ends.format(cut + timedelta(hours=1)))  # nothing is opened near the cut
     assert program.call("poll").returncode == 0
-    reconcile(program, "positions", "--open", "--reason", "go-live")
+    assert reconcile(program, "positions", "--open", "--reason", "go-live")[0] == 0
+    with_rules(program, ends.format(cut))
     sandbox.control.position_error("EUR/USD", later, base="5")
     results = (
         "SELECT DISTINCT result FROM reporting.reconciliation_run"

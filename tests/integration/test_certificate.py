@@ -135,7 +135,9 @@ def test_balances_count_where_the_settings_name_assets(book, stp_etl):
 
     compared("agreed", 0, datetime(2024, 3, 13, 20, 59, tzinfo=UTC))  # before the close
     compared("no_opening", 0, datetime(2024, 3, 13, 21, 15, tzinfo=UTC))
-    assert "ended as no_opening" in certified(stp_etl, 3)["reasons"][0]["detail"]
+    (reason,) = certified(stp_etl, 3)["reasons"]
+    assert "ended as no_opening" in reason["detail"]
+    assert reason["command"] == "stp-etl reconcile balances --open --reason TEXT"
 
     compared("agreed", 0, datetime(2024, 3, 13, 22, 15, tzinfo=UTC))
     found = certified(stp_etl, 0)
