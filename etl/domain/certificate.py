@@ -10,7 +10,6 @@ import msgspec
 from etl.domain.sweeps import SweepState
 from etl.domain.words import counted
 
-
 NO_OPENING = "no_opening"
 """How a comparison ends while nobody has said where the book starts."""
 
