@@ -84,8 +84,8 @@ def test_law_11_a_stopped_leader_lands_the_page_it_held_and_changes_nothing_else
                 ("in_doubt", "killed")
             ]
             assert booked(database) == handed_out(here.sandbox)
-            assert here.verdict().wrong == []
             assert (old.stop(), standby.stop()) == (0, 0)
+            assert here.verdict().wrong == []
 
 
 @contextmanager
@@ -129,7 +129,9 @@ def test_the_quickest_of_three_takeovers_from_a_leader_that_hangs_comes_within_5
 
 
 def goes_on(here, leader) -> None:
+    """Let it book and heal, and end it: only then is no poll open that is none of a dead leader's."""
     here.sandbox.control.execute(3)
     until(lambda: len(booked(here.database)) == 23, what="new trades")
     here.heal(leader)
+    assert leader.stop() == 0
     assert here.verdict().wrong == []
