@@ -116,11 +116,16 @@ class Reconciler:
             return len(self._adoption.run())
 
     def overdue(self) -> int:
-        """Look at what the calendar and the clock say; return how many breaks are new or changed."""
+        """Look at what the calendar and the clock say; return how many breaks are new or changed.
+
+        Breaks that booking or a resend opened are weighed with them: neither asks the vendor for rates.
+        """
         changed = self._overdue.look()
-        if changed:
+        with self._open_work() as work:
+            unweighed = work.investigating.unweighed(self.feed.feed_id)
+        if changed or unweighed:
             with self._round():
-                self._weigher.weigh(changed, run_id=None)
+                self._weigher.weigh({*changed, *unweighed}, run_id=None)
         return len(changed)
 
     @contextmanager

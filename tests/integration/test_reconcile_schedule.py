@@ -71,6 +71,20 @@ def test_a_fixing_that_is_overdue_is_a_break_until_its_value_date(make):
     assert ("fixing_overdue", "USD/BRL 2030-07-01", "cleared") in world.breaks("kind, key, state")
 
 
+def test_a_break_that_booking_opened_is_weighed_too(make):
+    world = make()
+    trade_id = world.execute(symbol="EUR/USD", tradeType="Outright", currency="EUR", dealtAmount=2_000_000)
+    world.drained()
+    world.control.mutate(trade_id, dealtAmount=3_000_000, again=True)
+    world.drained()
+    unweighed = world.breaks("kind, severity")
+
+    world.controls.overdue()
+
+    assert unweighed == [("conflict", None)]
+    assert world.breaks("severity, reporting_amount > 0") == [("high", True)]
+
+
 def test_a_silent_feed_is_a_break_until_the_queue_is_proven_empty_again(make):
     world = make()
     world.clock.ahead += timedelta(minutes=10)

@@ -54,6 +54,10 @@ WHERE l.feed_id = :feed_id AND l.value_date = ANY (:days) AND v.symbol = ANY (:s
   AND ({DONE_BEFORE_OPENING}) IS NOT TRUE
 GROUP BY 1, 2
 """
+UNWEIGHED = text("""
+SELECT id FROM stp.recon_break
+WHERE feed_id = :feed_id AND state IN ('open', 'investigating', 'accepted') AND severity IS NULL ORDER BY id
+""")
 CONFIRMED = text("""
 SELECT id, kind, key, level, level_value, symbol, difference, gap_id, investigation FROM stp.recon_break
 WHERE feed_id = :feed_id AND run_id = ANY (:runs) AND kind IN ('position', 'value_date_shift')
@@ -129,6 +133,10 @@ class InvestigationRepository:
         """Return the trades about which the vendor is to be asked, so that its word may be adopted."""
         rows = self._connection.execute(STATUSES, {"feed_id": feed_id, "most": most})
         return [SaidOtherwise(*row) for row in rows]
+
+    def unweighed(self, feed_id: int) -> list[int]:
+        """Return the breaks that nobody has weighed yet: those that booking or a resend opened."""
+        return list(self._connection.execute(UNWEIGHED, {"feed_id": feed_id}).scalars())
 
     def confirmed(self, feed_id: int, runs: Collection[int]) -> list[ConfirmedBreak]:
         """Return the breaks about positions that these runs saw and nobody has accepted, what weighs most first."""
