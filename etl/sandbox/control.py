@@ -13,14 +13,13 @@ from starlette.routing import Route
 
 from etl.sandbox import days, lifecycle
 from etl.sandbox.custody import COMPLETED, BalanceError, Transfer
-from etl.sandbox.exact import Json, Verbatim, bytes_of, text_of, value_of
+from etl.sandbox.exact import Json, Verbatim, text_of
 from etl.sandbox.faults import fault_of
 from etl.sandbox.options import START_TIME
+from etl.sandbox.orders import deed, json_of, object_of, question
 from etl.sandbox.positions import PositionError
 from etl.sandbox.trade import Trade
 from etl.sandbox.world import World, raw_element
-
-LINES = "application/x-ndjson"
 
 
 class Control:
@@ -61,8 +60,8 @@ class Control:
             "trades": lambda _: self.trade_lines(),
         }
         return [
-            *(Route(f"/_sandbox/{name}", _deed(act), methods=["POST"]) for name, act in deeds.items()),
-            *(Route(f"/_sandbox/{name}", _question(ask), methods=["GET"]) for name, ask in questions.items()),
+            *(Route(f"/_sandbox/{name}", deed(name, act), methods=["POST"]) for name, act in deeds.items()),
+            *(Route(f"/_sandbox/{name}", question(ask), methods=["GET"]) for name, ask in questions.items()),
             Route("/_sandbox/state", self.state, methods=["GET"]),
             Route("/_sandbox/refuse", self.refuse, methods=["POST"]),
         ]
@@ -189,7 +188,10 @@ class Control:
 
     def faults(self, values: Mapping[str, Any]) -> Json:
         """Plan `faults`, a list; `clear` forgets what was planned before, and ends chance."""
-        planned = [fault_of(each) for each in values.get("faults", [])]
+        listed = values.get("faults", [])
+        if not isinstance(listed, list) or not all(isinstance(each, dict) for each in listed):
+            raise ValueError('faults is no list of objects, such as [{"fault": "close_after"}]')
+        planned = [fault_of(each) for each in listed]
         if values.get("clear"):
             self._world.plan.clear()
         self._world.plan.add(planned)
@@ -210,9 +212,12 @@ class Control:
 
     async def refuse(self, request: Request) -> Response:
         """Close the port for `seconds`, right after this answer."""
-        values = value_of(await request.body() or b"{}")
+        try:
+            values = object_of(await request.body())
+        except ValueError as error:
+            return json_of({"error": str(error)}, 400)
         asyncio.get_running_loop().call_later(0.02, _start, self._refuse(float(values.get("seconds", 1))))
-        return _json({})
+        return json_of({})
 
     async def state(self, _: Request) -> Response:
         """Tell clock, queues, faults and variants."""
@@ -222,7 +227,7 @@ class Control:
         document: dict[str, Json] = {"now": now.isoformat(), "trade_day": days.trade_day(now).isoformat()}
         document |= {"trades": len(world.trades), "handed_out": world.records.handed_out, "ready": queues}
         document |= {"planned": world.plan.waiting(), "requests": world.records.asked}
-        return _json(document | {"variants": _plain(asdict(world.variants))})
+        return json_of(document | {"variants": _plain(asdict(world.variants))})
 
     def trade_lines(self) -> Iterator[bytes]:
         """Yield a line for each trade of the world, with its status and who has downloaded it."""
@@ -251,7 +256,9 @@ class Control:
 
 
 def _fields(values: Mapping[str, Any]) -> Mapping[str, Any]:
-    found: dict[str, Any] = dict(values.get("fields", {}))
+    found = values.get("fields", {})
+    if not isinstance(found, dict):
+        raise ValueError("fields is no object")
     return found | ({"wire": values["wire"]} if "wire" in values else {})
 
 
@@ -261,33 +268,3 @@ def _plain(values: Mapping[str, Any]) -> dict[str, Json]:
 
 def _start(refusing: Awaitable[None]) -> None:
     asyncio.ensure_future(refusing)
-
-
-def _json(document: Json, status: int = 200) -> Response:
-    return Response(bytes_of(document), status, media_type="application/json")
-
-
-def _deed(act: Callable[[Mapping[str, Any]], Json]) -> Callable[[Request], Awaitable[Response]]:
-    async def endpoint(request: Request) -> Response:
-        try:
-            values = value_of(await request.body() or b"{}")
-            if not isinstance(values, dict):
-                raise ValueError("the body is not an object")
-            return _json(act(values))
-        except KeyError as error:
-            return _json({"error": f"{error.args[0]} is missing"}, 400)
-        except (ValueError, TypeError) as error:
-            return _json({"error": str(error)}, 400)
-
-    return endpoint
-
-
-def _question(ask: Callable[[int], Iterator[bytes]]) -> Callable[[Request], Awaitable[Response]]:
-    async def endpoint(request: Request) -> Response:
-        after = request.query_params.get("after", "0")
-        if not after.isdigit():
-            return _json({"error": "after is not a number"}, 400)
-        lines = b"".join(ask(int(after)))
-        return Response(lines, media_type=LINES)
-
-    return endpoint

@@ -6,23 +6,31 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 BROKEN_CONNECTION = frozenset({"refuse", "close_before", "reset_before", "ghost"})
-"""Nothing is handed out (by a ghost: not yet), and no answer comes."""
 LOST_ANSWER = frozenset({"close_after", "reset_after", "headers_then_silence", "cut_body", "wrong_length"})
-"""The request is executed, and its answer does not arrive whole."""
 OTHER_BODY = frozenset({"html", "object", "null", "wrapped"})
-"""The request is executed, and something else is answered with status 200; with `_before`: not executed."""
 STATUSES = frozenset({"400", "401", "404", "429", "500", "502", "503"})
-"""With `_after` executed before this answer, else not."""
 CHANGED_DELIVERY = frozenset({"gzip", "gzip_cut", "slow_bytes", "foreign_request_id", "no_request_id", "delay"})
-"""The answer arrives, in another manner."""
 PAGE = frozenset({"duplicate_page", "reordered_page", "oversize_page", "second_consumer", "unknown_event", "huge_body"})
-"""The queue hands out something odd."""
 FIELD = frozenset({"missing_field", "renamed_field", "retyped_field"})
-"""With a name behind a colon: the messages of the page lack it, call it otherwise, or make it another type."""
 RESEND = frozenset({"short_resend", "amended_on_resend"})
 SESSION = frozenset({"token_expired", "redirect"})
 MEANWHILE = frozenset({"execute"})
-"""Trades are done right before the answer is made: after whatever the asker did first."""
+MEANINGS = (
+    (BROKEN_CONNECTION, "nothing is handed out (by a ghost: not yet), and no answer comes"),
+    (LOST_ANSWER, "the request is executed, and its answer does not arrive whole"),
+    (OTHER_BODY, "the request is executed, and something else is answered with status 200; with _before: not executed"),
+    (STATUSES, "this status is answered; with _after the request is executed before, else not"),
+    (CHANGED_DELIVERY, "the answer arrives, in another manner"),
+    (PAGE, "the queue hands out something odd"),
+    (
+        FIELD,
+        "with a name behind a colon, as in missing_field:side: messages lack it, call it otherwise, change its type",
+    ),
+    (RESEND, "a resend brings less than it should, or trades with other content"),
+    (SESSION, "the session is over before its time, or another address is named"),
+    (MEANWHILE, "trades are done right before the answer is made: after whatever the asker did first"),
+)
+"""What the kinds of a set do."""
 
 KINDS = (
     BROKEN_CONNECTION | LOST_ANSWER | OTHER_BODY | {f"{kind}_before" for kind in OTHER_BODY} | STATUSES

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
-from etl.sandbox.faults import KINDS
+from etl.sandbox.faults import MEANINGS
 from etl.sandbox.world import World
 
 PATH = "/_sandbox/"
@@ -52,6 +52,24 @@ ORDERS: Mapping[str, tuple[str, Mapping[str, Any]]] = MappingProxyType(
     }
 )  # fmt: skip
 """By name of the order (POST): what it does, and the body of an example; capitals stand for what this world has."""
+TRANSFER = ("id", "account", "status", "time")
+ALSO: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "execute": ("trades",),
+        "raw": ("whole_body",),
+        "amend": ("wire",),
+        "roll": ("fields", "wire"),
+        "allocate": ("parts",),
+        "hide": ("hidden",),
+        "mutate": ("wire",),
+        "deposit": TRANSFER,
+        "withdrawal": TRANSFER,
+        "position-error": ("term", "level", "value", "wire", "twice", "clear"),
+        "balance-error": ("account", "text", "omit", "twice", "clear"),
+        "today": ("today", "now"),
+    }
+)
+"""Which keys an order takes beside those of its example; each takes `org` too, and `variant` takes what it can vary."""
 QUESTIONS: Mapping[str, str] = MappingProxyType(
     {
         "state": "clock, queues, faults to come, variants",
@@ -80,9 +98,12 @@ class Guide:
         for name, what in QUESTIONS.items():
             lines += [f"GET  {PATH}{name}: {what}", f"  curl {base}{PATH}{name}"]
         for name, (what, body) in ORDERS.items():
-            text = json.dumps(self._filled(body))
-            lines += [f"POST {PATH}{name}: {what}", f"  curl {base}{PATH}{name} -d '{text}'"]
-        lines += ["", f"Faults: {', '.join(sorted(KINDS))}", ""]
+            text, also = json.dumps(self._filled(body)), f"; also: {', '.join(ALSO[name])}" if name in ALSO else ""
+            lines += [f"POST {PATH}{name}: {what}{also}", f"  curl {base}{PATH}{name} -d '{text}'"]
+        lines += ["", "Faults, and what they do:"]
+        for kinds, meaning in MEANINGS:
+            lines += [f"{', '.join(sorted(kinds))}:", f"  {meaning}"]
+        lines += ["A fault may have nth, times, endpoint, user, delay_s, count: which requests meet it, and how.", ""]
         return PlainTextResponse("\n".join(lines))
 
     def _filled(self, body: Mapping[str, Any]) -> dict[str, Any]:

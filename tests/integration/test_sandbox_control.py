@@ -1,11 +1,13 @@
 """What a test or the demo can make the sandbox do: trades of its own choice, and their later life."""
 
+import json
 from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 from urllib.error import HTTPError
 
 import pytest
+import requests
 
 from tests.integration.sandbox_client import Client, client_of, shared
 
@@ -226,3 +228,27 @@ def test_a_deed_that_makes_no_sense_is_400(client, deed, values):
     with pytest.raises(HTTPError, match="400") as refused:
         client.control.post(deed, values)
     assert b'"error"' in refused.value.read()
+
+
+@pytest.mark.parametrize(
+    ("order", "body", "said"),
+    [
+        ("execute", {"cuont": 1}, "execute takes no cuont; see /_sandbox/"),
+        ("faults", {"faults": ["close_after"]}, 'faults is no list of objects, such as [{"fault": "close_after"}]'),
+        ("execute", "no JSON", "the body is no JSON: Expecting value"),
+        ("refuse", "[1]", "the body is not an object"),
+    ],
+)
+def test_an_order_that_makes_no_sense_is_told_so_and_changes_nothing(client, order, body, said):
+    before = plan_and_trades(client)
+
+    answer = requests.post(f"{client.url}/_sandbox/{order}", data=body if isinstance(body, str) else json.dumps(body))
+
+    assert answer.status_code == 400
+    assert said in answer.json()["error"]
+    assert plan_and_trades(client) == before
+
+
+def plan_and_trades(client):
+    state = client.control.state()
+    return state["planned"], state["trades"]
