@@ -73,9 +73,12 @@ class Daemon:
                 self._manager.more_time(LONGEST_START_PAUSE_S)
                 app.beats.beat()
                 self._manager.feed_watchdog()
-                if self._signals.wait(min(self._heartbeat_s, pauses.left_s)) & STOP:
+                came = self._signals.wait(min(self._heartbeat_s, pauses.left_s))
+                if came & STOP:
                     app.stop.set()
                     return None
+                if RELOAD in came:
+                    reload(app, self._read_settings)  # the jobs are made of them once the database is there
 
     def _work(self, timetable: Timetable, watch: Watch) -> None:
         """Go round until told to stop."""

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from tests.acceptance.program import SWEEPS_OFF, Daemon, Program, booked, until
+from tests.acceptance.program import SWEEPS_OFF, Daemon, Program, booked, feed_text, settings_text, until
 from tests.databases import rows
 from tests.receivers import Receiver
 
@@ -56,6 +56,18 @@ def test_intervals_page_size_time_outs_and_the_log_level_are_taken_without_a_res
         assert page_sizes(sandbox, before) == {"7"}
         assert any(json.loads(line)["level"] == "debug" for line in daemon.said.splitlines())
         assert daemon.events("settings.need_restart") == []
+        assert daemon.stop() == 0
+
+
+def test_settings_are_read_again_while_the_database_is_waited_for(tmp_path):
+    program = Program(
+        tmp_path, settings_text("postgresql://nobody@127.0.0.1:1/nothing", feed_text("http://127.0.0.1:1"))
+    )
+    with program.daemon() as daemon:
+        until(lambda: daemon.events("database.away"), what="the complaint")
+        rewrite(program, page_size="7")
+
+        assert hang_up(daemon, "settings.reloaded")["changed"] == ["feeds.main.page_size"]
         assert daemon.stop() == 0
 
 
