@@ -253,6 +253,16 @@ def test_a_lease_that_nobody_gave_up_is_told_and_an_orderly_change_is_not(open_w
     assert kept(database, "kind, words") == [("lease.changed", "host-b:2 leads the feed now; test had not given it up")]
 
 
+def test_a_leader_that_comes_back_under_the_same_name_is_told_as_that(open_work, database):
+    feed = a_feed(open_work)
+    with open_work() as work:
+        work.feeds.take_over(feed.feed_id, "test", START)
+        work.commit()
+
+    words = "test leads the feed again: it was cut off from the database, or killed"
+    assert kept(database, "kind, words") == [("lease.changed", words)]
+
+
 def test_another_database_is_told_once_and_again_after_a_person_said_what_it_is(open_work, database):
     feed = a_feed(open_work)
     pulled_elsewhere = "UPDATE stp.feed SET system_identifier = '7', timeline = 1"

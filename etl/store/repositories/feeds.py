@@ -163,6 +163,8 @@ class FeedRepository:
         epoch = int(self._connection.execute(statement).scalar_one())
         if before is not None:  # who stops in order says so first
             words = f"{holder} leads the feed now; {before} had not given it up"
+            if before == holder:
+                words = f"{holder} leads the feed again: it was cut off from the database, or killed"
             fields: dict[str, str | int] = {"from": before, "to": holder, "epoch": epoch}
             alert = Alert(AlertKind.LEASE_CHANGED, f"lease.changed/{feed_id}/{epoch}", at, words, feed_id, fields)
             AlertRepository(self._connection).tell(alert)
