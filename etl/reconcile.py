@@ -113,7 +113,7 @@ def done(controls: Reconciler, wanted: Wanted, order: Order) -> list[Outcome]:
     """Run what is wanted, and look at what is overdue."""
     outcomes: list[Outcome] = []
     if wanted.what in ("all", POSITIONS):
-        outcomes += controls.positions(order, entities=wanted.what == "all", opening=wanted.opening)
+        outcomes += controls.positions(order, entities=True, opening=wanted.opening)
         outcomes += controls.investigate(outcomes)
     if wanted.what in ("all", FILLS):
         outcomes += controls.fills(order)

@@ -55,8 +55,7 @@ def show_sheet(asked: date, sections: Mapping[str, Sequence[Mapping[str, Any]]],
     if fmt is Format.JSON:
         sys.stdout.write(json_text(plain({"trade_date": asked, **sections})) + "\n")
         return
-    if fmt is Format.TABLE:
-        sys.stdout.write(f"Trade day {asked}\n")
+    remark(f"trade day {asked}")
     for name, rows in sections.items():
         if fmt is Format.CSV:
             sys.stdout.write(f"# {name}\n")

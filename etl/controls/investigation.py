@@ -157,7 +157,8 @@ class Investigator:
             return Conclusion(words, do, state, listed(names), found.gap_id)
         if learned.failure is not None:
             return Conclusion(
-                f"not all could be asked: {learned.failure}", "nothing: the next run goes on", BreakState.INVESTIGATING,
+                f"not all could be asked: {learned.failure}", "nothing: the next run of positions goes on",
+                BreakState.INVESTIGATING,
                 gap_id=found.gap_id,
             )  # fmt: skip
         if learned.missing:

@@ -17,6 +17,8 @@ from etl.domain.window import Window
 from etl.store.repositories.investigating import ConfirmedBreak
 from etl.store.unit_of_work import UnitOfWork
 
+AGAIN = "compared again once it has healed"
+
 log = structlog.get_logger()
 
 
@@ -41,14 +43,14 @@ def ask_days(work: UnitOfWork, feed: ReconciledFeed, found: ConfirmedBreak, *, a
     others = [gap_id for gap_id in lossy_gaps(work, feed) if gap_id != found.gap_id]
     if found.gap_id is None:
         if others:
-            return Asking(True, f"gap {others[0]} is being healed, and may bring what is missing", None)
+            return Asking(True, f"gap {others[0]} is being healed, and may bring what is missing; {AGAIN}", None)
         gap_id, window = _opened(work, feed, found, at)
-        return Asking(True, f"the trade dates {words(window)} are asked for again by gap {gap_id}", gap_id)
+        return Asking(True, f"the trade dates {words(window)} are asked for again by gap {gap_id}; {AGAIN}", gap_id)
     evidence = {"break_id": found.id, "difference": f"{found.difference:f}", "key": found.key}
     match widen(work, found.gap_id, evidence, at=at):
         case Widened.ASKING | Widened.UNDER_WAY:
             window = work.gaps.find(found.gap_id).window
-            why = f"the trade dates {words(window)} are asked for again by gap {found.gap_id}"
+            why = f"the trade dates {words(window)} are asked for again by gap {found.gap_id}; {AGAIN}"
             return Asking(True, why, found.gap_id)
         case Widened.WAITS:
             why = f"or let more days be asked for: stp-etl gaps approve {found.gap_id} --reason TEXT"

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from etl.controls.confirming import (
+    KINDS,
     Confirmed,
     Confirmer,
     Run,
@@ -26,6 +27,7 @@ from etl.controls.reading_check import read_otherwise, said_once
 from etl.domain.position_answer import RowFault
 from etl.domain.reconciliation import Finding, Key, Rules, position_findings, term_readings
 from etl.domain.words import counted
+from etl.store.repositories.breaks import UNFINISHED
 from etl.store.unit_of_work import UnitOfWork
 
 
@@ -41,6 +43,20 @@ class PositionControl(Control):
         with self._open_work() as work:
             today = self._feed.today(self._clock)
             return work.reconciling.level_values(self._feed.feed_id, level, today, self._feed.orgs)
+
+    def subjects(self, *, entities: bool) -> list[tuple[str, str]]:
+        """Return each level and value that is to be compared; with `entities` each legal entity too.
+
+        Whose breaks are not over is compared in each run. The level of the settings comes last: what agrees then is
+        not contradicted by breaks of the others that this very run has cleared.
+        """
+        own = [(self._feed.level, value) for value in self.values(self._feed.level)]
+        others = [("LE", value) for value in self.values("LE")] if entities else []
+        with self._open_work() as work:
+            known = work.breaks.known(self._feed.feed_id, KINDS, states=UNFINISHED)
+        broken = [(each.level, each.level_value) for each in known if each.level and each.level_value]
+        others += [(level, value) for level, value in broken if level != "ORG" or value in self._feed.orgs]
+        return [each for each in dict.fromkeys(others) if each not in own] + own
 
     def run(self, level: str, value: str, *, rules: Rules, order: Order, opening: bool = False) -> Outcome:
         """Compare one level and value; with `opening` take the vendor's figures as where we start from.

@@ -57,17 +57,19 @@ class Reconciler:
         self._running = Lock()
 
     def positions(self, order: Order, *, entities: bool = False, opening: bool = False) -> list[Outcome]:
-        """Compare the positions at the level of the settings; with `entities` of each legal entity too."""
-        levels = dict.fromkeys([self.feed.level, "LE"] if entities or opening else [self.feed.level])
+        """Compare the positions at the level of the settings, and of whatever has breaks that are not over.
+
+        With `entities`, and with `opening`, of each legal entity too. The level of the settings is told first.
+        """
         with self._round():
             rules = self._rules()
             outcomes = [
                 self._positions.run(level, value, rules=rules, order=order, opening=opening)
-                for level in levels
-                for value in self._positions.values(level)
+                for level, value in self._positions.subjects(entities=entities or opening)
             ]
             self._weigh(outcomes)
-        return outcomes
+        first = f"{self._positions.name} {self.feed.level} "
+        return sorted(outcomes, key=lambda each: not each.subject.startswith(first))
 
     def fills(self, order: Order) -> list[Outcome]:
         """Ask the orders with recent trades for their fills."""

@@ -152,5 +152,6 @@ def test_the_daemon_reconciles_by_itself_and_when_a_command_asks(world, database
         code, outcomes = reconcile(program, "positions", "--feed", "main")
         assert daemon.stop() == 0, daemon.said
 
-    assert (code, [each["result"] for each in outcomes]) == (0, ["agreed"])
+    assert (code, {each["result"] for each in outcomes}) == (0, {"agreed"})
+    assert {each["subject"].split()[1] for each in outcomes} == {"ORG", "LE"}
     assert breaks(database) == [("position", f"ORG pfOrg {symbol} {day}", "cleared")]

@@ -5,6 +5,8 @@ from decimal import Decimal
 
 import pytest
 
+from etl.controls.questions import Order
+from etl.reconcile import Wanted, done
 from tests.databases import rows, value
 from tests.reconciling import NOON, World, sandbox_at_noon
 
@@ -425,6 +427,36 @@ def test_a_run_at_the_level_of_legal_entities_names_the_entity(world):
 
     assert world.results(entities=True) == {"agreed", "breaks"}
     assert world.breaks() == [("position", f"LE {entity} {symbol} {day}", "open")]
+
+
+def test_an_ordinary_run_compares_the_legal_entity_whose_break_is_not_over(world):
+    symbol, day = world.a_key()
+    entity, *others = rows(world.database, "SELECT DISTINCT legal_entity FROM reporting.position ORDER BY 1")
+    assert others
+    world.control.position_error(symbol, day, base="5", level="LE", value=entity[0])
+    assert world.results(entities=True) == {"agreed", "breaks"}
+
+    seen_again = [each.subject for each in world.positions()]
+    world.control.position_error(symbol, day, base="-5", level="LE", value=entity[0])
+    cleared = [(each.subject, each.result) for each in world.positions()]
+
+    of_entity, of_org = f"positions LE {entity[0]}", f"positions ORG {world.user.org}"
+    assert seen_again == [of_org, of_entity]
+    assert cleared == [(of_org, "agreed"), (of_entity, "agreed")]
+    assert world.breaks("state, reason") == [("cleared", "both sides agree")]
+    assert [each.subject for each in world.positions()] == [of_org], "nothing of it is asked once it is over"
+
+
+def test_positions_on_demand_are_those_of_all_levels_as_in_a_run_of_everything(world):
+    order = Order("operator", "olga", "a test")
+
+    positions, everything = (
+        {each.subject for each in done(world.controls, Wanted(what), order) if each.control == "positions"}
+        for what in ("positions", "all")
+    )
+
+    assert positions == everything
+    assert {subject.split()[1] for subject in positions} == {"ORG", "LE"}
 
 
 def test_a_rate_that_is_too_old_weighs_nothing_and_says_so(world):

@@ -140,6 +140,25 @@ def test_everything_is_compared_after_a_gap_has_healed(job):
     assert causes_of(world, run) == []
 
 
+def test_the_break_of_a_legal_entity_goes_with_the_run_after_the_healed_gap(job):
+    world, run = job
+    causes_of(world, run)
+    key = {"symbol": "EUR/USD", "tradeType": "Outright", "valueDate": "2030-07-22"}
+    lost = world.execute(**key, customerAccount=f"{world.user.org}LE1")
+    world.control.hide(lost)
+    outcomes = world.positions(entities=True)
+    world.controls.investigate(outcomes)
+    assert {(key.split()[0], state) for _, key, state in world.breaks()} >= {
+        ("ORG", "investigating"), ("LE", "investigating"),
+    }  # fmt: skip
+
+    world.control.hide(lost, hidden=False)
+    world.heal()
+
+    assert ("positions", "healed") in causes_of(world, run)
+    assert {state for kind, _, state in world.breaks() if kind == "position"} == {"cleared"}
+
+
 def test_positions_are_compared_again_when_their_time_has_come(job):
     world, run = job
     causes_of(world, run)
