@@ -105,6 +105,7 @@ def console_processors(*, colours: bool) -> list[Processor]:
     return [
         structlog.processors.format_exc_info,
         redact,
+        visible,
         structlog.dev.ConsoleRenderer(colors=colours, exception_formatter=plain),
     ]
 
@@ -127,6 +128,16 @@ def redacted(key: object, value: Any, depth: int = 0) -> Any:
             return [redacted(None, item, depth + 1) for item in value]
         case _:
             return KNOWN_SECRETS.redacted(str(value))
+
+
+def visible(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Write as an escape what could move the cursor: the vendor's words stand in our lines. Lists are escaped later."""
+    return {escaped(key): escaped(value) if isinstance(value, str) else value for key, value in event.items()}
+
+
+def escaped(text: str) -> str:
+    """Return the text with each character that is not printable as an escape; lines of a traceback stay lines."""
+    return "".join(each if each.isprintable() or each == "\n" else ascii(each)[1:-1] for each in text)
 
 
 def is_telling(key: object) -> bool:

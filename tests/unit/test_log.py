@@ -83,6 +83,23 @@ def test_a_terminal_gets_lines_for_people():
     assert not stream.getvalue().startswith("{")
 
 
+def test_no_character_of_the_vendors_text_moves_the_cursor_of_a_terminal():
+    stream = a_stream("info", "console")
+    logger, evil = structlog.get_logger(), "a\x1b[2J\x9b2J\u202eb\r"
+
+    logger.warning("drift.new_field", field=evil, many=[evil], told={evil: evil})
+    logging.getLogger("library").warning("came: %s", evil)
+    try:
+        raise ValueError(evil)
+    except ValueError:
+        logger.exception("job.failed")
+
+    said = stream.getvalue()
+    assert said.count("a\\x1b[2J\\x9b2J\\u202eb\\r") >= 5
+    assert all(line.isprintable() for line in said.splitlines())
+    assert "Traceback (most recent call last):\n" in said
+
+
 @pytest.mark.parametrize("fmt", ["json", "console"])
 def test_known_secrets_are_masked_wherever_they_turn_up(fmt):
     stream = a_stream("info", fmt)
