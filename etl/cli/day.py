@@ -55,7 +55,8 @@ def show_sheet(asked: date, sections: Mapping[str, Sequence[Mapping[str, Any]]],
     if fmt is Format.JSON:
         sys.stdout.write(json_text(plain({"trade_date": asked, **sections})) + "\n")
         return
-    remark(f"trade day {asked}")
+    if fmt is Format.TABLE:
+        sys.stdout.write(f"Trade day {asked}\n")
     for name, rows in sections.items():
         if fmt is Format.CSV:
             sys.stdout.write(f"# {name}\n")

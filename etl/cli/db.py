@@ -19,19 +19,32 @@ from etl.store.shell import run_psql
 
 cli = noun("Look after the database: schema, rights, a shell.")
 FAILED = 1
+DaemonRoleOption = Annotated[
+    str | None, typer.Option("--daemon-role", metavar="ROLE", help="Also let this role poll and book.")
+]
 
 
-@cli.command(epilog="Example: stp-etl db upgrade")
-def upgrade(context: typer.Context) -> None:
-    """Apply the migrations that are missing; running it again changes nothing."""
+@cli.command(epilog="Example: stp-etl db upgrade --daemon-role stp_etl")
+def upgrade(context: typer.Context, daemon_role: DaemonRoleOption = None) -> None:
+    """Apply the migrations that are missing; running it again changes nothing.
+
+    With --daemon-role it gives out the rights of `db grants` too, which new tables need.
+    """
     with App(invocation(context).database_settings) as app:
         app.database.check_server()
         with app.database.connect() as connection:
             grants.check_owner(connection)
+            if daemon_role is not None:
+                grants.check_role(connection, daemon_role)
             before, after = schema.upgrade(connection)
             without_role = not grants.role_exists(connection)
+            if daemon_role is not None:
+                reading = [] if without_role else grants.reporting_grants(connection, create=False)
+                grants.grant(connection, reading + grants.daemon_grants(connection, daemon_role))
             by_hand = grants.reporting_grants(connection, create=True) if without_role else []
     remark(f"the schema was at {before or 'nothing'} and is at {after}" if before != after else f"already at {after}")
+    if daemon_role is not None:
+        remark(f"the role {daemon_role} may poll and book")
     if by_hand:
         remark(f"the role {grants.REPORTING_ROLE} is missing and this user may not create it; have an owner run:")
         typer.echo("".join(f"{statement};\n" for statement in by_hand), nl=False)
@@ -69,9 +82,7 @@ def check(context: typer.Context, fmt: FormatOption = Format.TABLE) -> None:
 @cli.command("grants", epilog="Example: stp-etl db grants --daemon-role stp_daemon --print")
 def grant(
     context: typer.Context,
-    daemon_role: Annotated[
-        str | None, typer.Option("--daemon-role", metavar="ROLE", help="Also let this role poll and book.")
-    ] = None,
+    daemon_role: DaemonRoleOption = None,
     print_only: Annotated[bool, typer.Option("--print", help="Write the SQL, run nothing.")] = False,
 ) -> None:
     """Let the role stp_reporting read the reports; run it as the owner of the schema, again after each upgrade.
@@ -83,8 +94,8 @@ def grant(
         missing = not grants.role_exists(connection)
         statements = grants.reporting_grants(connection, create=missing)
         if daemon_role is not None:
-            if not print_only and not grants.role_exists(connection, daemon_role):
-                raise OperatorError(f"there is no role {daemon_role}; make it first: CREATE ROLE {daemon_role} LOGIN")
+            if not print_only:
+                grants.check_role(connection, daemon_role)
             statements += grants.daemon_grants(connection, daemon_role)
         if not print_only:
             grants.check_owner(connection)

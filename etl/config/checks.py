@@ -167,6 +167,20 @@ def identity_of(feed: Table) -> tuple[str, ...] | None:
         return None
 
 
+def hurried(path: KeyPath, feed: Table) -> Iterator[str]:
+    """Yield the waits that are shorter than a request may take; a vendor on this machine is one for trying out."""
+    patience, ghost = feed.get("read_timeout_s", 30), feed.get("ghost_s", 120)
+    if not str(feed.get("base_url", "")).startswith("https:") or not isinstance(patience, int | float):
+        return
+    if isinstance(ghost, int | float) and ghost < patience:
+        yield (
+            f"{'.'.join(path)}.ghost_s: {ghost:g} is less than read_timeout_s = {patience:g}: a request that the "
+            "vendor executes late may swallow what it hands out again; see A22"
+        )
+    if feed.get("eligible_after_s", 10) == 0:
+        yield f"{'.'.join(path)}.eligible_after_s: 0 holds only where the vendor queues resent trades at once; see A12"
+
+
 def unknown_aliases(raw: Raw, fields: Collection[str]) -> Iterator[Fault]:
     """Yield the aliases for fields that do not exist; `fields` are the canonical names, empty when not known here."""
     for path, feed in feeds(raw):
@@ -185,6 +199,7 @@ def warnings_about(raw: Raw) -> Iterator[str]:
         for auth, key in NEEDED_BY.items():
             if feed.get(key) and (chosen := feed.get("auth", "token")) != auth:
                 yield f"{'.'.join(path)}.{key}: is not used while auth is {chosen}"
+        yield from hurried(path, feed)
         key_file = feed.get("client_key_file")
         if isinstance(key_file, str) and key_file and anyone_may_read(Path(key_file)):
             yield f"{'.'.join(path)}.client_key_file: anyone on this machine may read {key_file}; chmod o-r it"

@@ -62,7 +62,10 @@ def translated(error: BaseException, named: str = USUALLY_NAMED) -> EtlError:
         return DatabaseAwayError(f"the database cannot be reached: {sentence}; check {named} and that it runs")
     if state.startswith("28") or "password" in sentence or "authentication" in sentence:
         return DatabaseRefusedError(f"the database refuses the log-in: {sentence}; check {named}")
-    return DatabaseRefusedError(f"the database says no ({state or 'connect'}): {sentence}")
+    lacking = (
+        "; a right is missing: have the owner run stp-etl db grants --daemon-role ROLE" if state == "42501" else ""
+    )
+    return DatabaseRefusedError(f"the database says no ({state or 'connect'}): {sentence}{lacking}")
 
 
 @contextmanager

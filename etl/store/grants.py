@@ -36,6 +36,12 @@ def role_exists(connection: Connection, role: str = REPORTING_ROLE) -> bool:
     return found.first() is not None
 
 
+def check_role(connection: Connection, role: str) -> None:
+    """Raise OperatorError where the cluster has no such role."""
+    if not role_exists(connection, role):
+        raise OperatorError(f"there is no role {role}; make it first: CREATE ROLE {role} LOGIN")
+
+
 def check_owner(connection: Connection) -> None:
     """Raise OperatorError where the schema is there and this user is not its owner, nor may act as it.
 

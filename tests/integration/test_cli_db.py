@@ -118,6 +118,18 @@ def test_the_role_of_the_daemon_can_poll_and_book_and_not_rewrite(stp_etl, desk,
     daemon.close()
 
 
+def test_an_upgrade_can_give_the_daemon_its_rights(stp_etl, desk, database_url, role):
+    unknown = stp_etl("db", "upgrade", "--daemon-role", "nobody_there")
+    done = stp_etl.process("db", "upgrade", "--daemon-role", role)
+
+    assert (unknown.code, done.code) == (1, 0)
+    assert "there is no role nobody_there; make it first" in unknown.err
+    assert f"the role {role} may poll and book" in done.err
+    daemon = Database(make_url(database_url).set(username=role).render_as_string(hide_password=False))
+    Desk(daemon, work_on(daemon), desk.clock).land(a_raw_message())
+    daemon.close()
+
+
 @pytest.mark.parametrize("words", [("upgrade",), ("grants",), ("retain",)])
 def test_what_only_the_owner_may_do_names_the_owner(stp_etl, database, database_url, role, words):
     assert stp_etl("db", "grants", "--daemon-role", role).code == 0

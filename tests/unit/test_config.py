@@ -429,6 +429,17 @@ def test_what_is_probably_not_meant_is_a_warning():
     )
 
 
+def test_waits_that_are_too_short_for_a_real_vendor_are_a_warning():
+    found = settings(FEED + "ghost_s = 5\neligible_after_s = 0")
+
+    assert found.warnings == (
+        "feeds.main.ghost_s: 5 is less than read_timeout_s = 30: a request that the vendor executes late may swallow "
+        "what it hands out again; see A22",
+        "feeds.main.eligible_after_s: 0 holds only where the vendor queues resent trades at once; see A12",
+    )
+    assert settings(FEED + "ghost_s = 30").warnings == ()
+
+
 def test_the_hash_tells_settings_apart_but_not_their_secrets():
     one = settings().settings_hash()
 
