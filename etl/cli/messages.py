@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from datetime import date
+from enum import StrEnum
 from typing import Annotated
 
 import typer
@@ -31,15 +32,23 @@ FAILED = 1
 LISTED = ("feed", "message_id", "poll_id", "trade_id", "event", "landed_at", "state")
 
 
+class MessageState(StrEnum):
+    """What became of a message (law 7)."""
+
+    BOOKED = "booked"
+    ENRICHED = "enriched"
+    DUPLICATE = "duplicate"
+    CONFLICT = "conflict"
+    EXCEPTED = "excepted"
+
+
 @cli.command("list", epilog="Example: stp-etl messages list --trade FXI9369258100")
 def list_messages(
     context: typer.Context,
     feed: FeedOption = None,
     poll: Annotated[int | None, typer.Option("--poll", help="Only of this poll.")] = None,
     trade: Annotated[str | None, typer.Option("--trade", help="Only about this trade.")] = None,
-    state: Annotated[
-        str | None, typer.Option("--state", help="booked, enriched, duplicate, conflict or excepted.")
-    ] = None,
+    state: Annotated[MessageState | None, typer.Option("--state", help="Only those that became so.")] = None,
     limit: LimitOption = 50,
     fmt: FormatOption = Format.TABLE,
 ) -> None:

@@ -143,3 +143,12 @@ def test_a_message_that_was_never_booked_cannot_be_read_again(desk, stp_etl):
     assert (shown.code, shown.err) == (
         1, "stp-etl: message 55 is not known, or not booked yet; see: stp-etl messages list\n",
     )  # fmt: skip
+
+
+def test_a_state_that_no_message_has_is_refused(stp_etl):
+    listed = stp_etl.process("messages", "list", "--state", "nope")
+
+    assert listed.code == 2
+    assert "'nope' is not one of 'booked', 'enriched', 'duplicate', 'conflict', 'excepted'" in " ".join(
+        listed.err.split()
+    )
