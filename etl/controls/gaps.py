@@ -11,7 +11,7 @@ import structlog
 from etl import metrics
 from etl.clock import Clock
 from etl.controls.asking import BUDGET_PAUSE, asked_before, budget_allows, next_days, sweep_waits_for, waits_for
-from etl.controls.resend import Ended, HealedFeed, Resender
+from etl.controls.resend import Ended, HealedFeed, Resender, excused_words
 from etl.controls.sweep import judged
 from etl.domain.evidence import NOT_ASKED_YET, why_healed, why_twice
 from etl.domain.gaps import MARGIN, GapCause, GapState, ResendState
@@ -107,8 +107,7 @@ class Healer:
         if counts.absent and (last_try or (gap is not None and gap.cause in SWEEPS)):
             excused, unexplained = self._ask_absent(resend)
             if not unexplained:
-                detail = f"{counted(len(excused), 'trade is', 'trades are')} Verified no more"
-                ended = Ended(ResendState.COMPLETE, detail, counts, ended.proof_poll_id)
+                ended = Ended(ResendState.COMPLETE, excused_words(excused), counts, ended.proof_poll_id)
             elif not last_try:
                 excused, unexplained = {}, []  # it is asked for again first
         with self._open_work() as work:

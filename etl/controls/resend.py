@@ -15,6 +15,7 @@ from etl.domain.gaps import ResendState
 from etl.domain.payload import decode
 from etl.domain.sweeps import SweepTimes
 from etl.domain.trade import Rejected
+from etl.domain.words import counted
 from etl.errors import TransientError, VendorRefusedError
 from etl.store.repositories.gap_words import Counts, Proof, Resend
 from etl.store.unit_of_work import OpenWork, UnitOfWork
@@ -68,6 +69,20 @@ class Ended(msgspec.Struct, frozen=True):
     counts: Counts
     proof_poll_id: int | None = None
     broken_off: bool = False
+
+
+def is_verified(status: str) -> bool:
+    """Return whether the vendor says that a trade stands."""
+    return status.lower() == "verified"
+
+
+def excused_words(excused: Mapping[str, str]) -> str:
+    """Return in words why trades need not come again, by their status."""
+    adopted = sum(map(is_verified, excused.values()))
+    words = [f"{counted(len(excused) - adopted, 'trade is', 'trades are')} Verified no more"]
+    if adopted:
+        words.append(f"{counted(adopted, 'was', 'were')} never handed out, and adopted by a person")
+    return "; ".join(words if len(excused) > adopted else words[1:])
 
 
 class Resender:
@@ -141,19 +156,22 @@ class Resender:
         return Ended(ResendState.SHORT, detail, counts, proof.poll_id)
 
     def ask_absent(self, resend: Resend) -> tuple[dict[str, str], list[str]]:
-        """Ask for the absent trades by id: return the status of those that are Verified no more, and all the others.
+        """Ask for the absent trades by id: return the status of those that need not come again, and all the others.
 
-        Raises TransientError when the vendor does not answer: a failed question is not an answer (law 10).
+        These are the trades that are Verified no more, and those that are in the book by the vendor's word alone: what
+        the queue never handed out cannot be asked of it again. Raises TransientError when the vendor does not answer: a
+        failed question is not an answer (law 10).
         """
         with self._open_work() as work:
             proof = self._proof(work, resend)
             absent = work.gaps.absent(resend, proof.poll_id, MOST_ASKED_BY_ID + 1) if proof else []
+            adopted = work.measures.never_handed_out(self.feed.feed_id, absent)
         if len(absent) > MOST_ASKED_BY_ID:
             return {}, absent
         excused, unexplained = dict[str, str](), list[str]()
         for trade_id in absent:
             status = self._status_of(trade_id)
-            if status is None or status.lower() == "verified":
+            if status is None or (is_verified(status) and trade_id not in adopted):
                 unexplained.append(trade_id)
             else:
                 excused[trade_id] = status
@@ -166,7 +184,7 @@ class Resender:
         """
         at, known = self._clock.now(), work.measures.known_status(self.feed.feed_id, list(excused))
         for trade_id, status in excused.items():
-            if known.get(trade_id) == status:
+            if known.get(trade_id) == status or is_verified(status):
                 continue
             evidence = {"at": at.isoformat(), "resend_id": resend.id, "status": status}
             comment = f"the vendor says {status}; found because it did not come again"

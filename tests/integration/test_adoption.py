@@ -6,6 +6,8 @@ import pytest
 from typer.testing import CliRunner
 
 from etl.cli.main import app as stp_etl
+from etl.controls.manual import ManualRequest, open_by_hand
+from etl.domain.window import Window
 from etl.errors import BookingHeldError
 from etl.pipeline.adopt import Adopter
 from tests.booking import check_positions
@@ -176,6 +178,31 @@ def test_a_trade_never_handed_out_is_adopted_by_a_person_with_its_evidence(make)
     world.drained()
     assert len(versions(world, lost)) == 1  # what the queue says later is the same content
     check_positions(world.database, world.feed.feed_id)
+
+
+def test_a_trade_that_was_adopted_and_never_handed_out_need_not_come_when_its_day_is_asked_for_again(make):
+    world = make()
+    _, order = newest(world)
+    lost = world.execute(symbol="EUR/USD", orderId=order)
+    world.control.hide(lost)
+    world.fills()
+    world.heal()  # what it lacks stays away
+    change(world.database, "DELETE FROM stp.asked_order")
+    world.fills()
+    assert command(world, "breaks", "resolve", "1", "--adopt", "--reason", "vendor ticket 7")[0] == 0
+
+    today = world.clock.now().date()
+    request = ManualRequest("main", Window.of(today, today), "olga", "once more", None)
+    with world.app.open_work() as work:
+        gap_id, _ = open_by_hand(work, world.feed.feed_id, request, world.clock.now())
+        work.commit()
+    world.heal()
+
+    assert rows(world.database, "SELECT state FROM stp.gap WHERE id = :id", id=gap_id) == [("healed",)]
+    last = "SELECT state, detail, absent, excused FROM stp.resend ORDER BY id DESC LIMIT 1"
+    words = "1 was never handed out, and adopted by a person"
+    assert rows(world.database, last) == [("complete", words, 0, 1)]
+    assert world.breaks("kind, state") == [("missing_in_book", "resolved")]
 
 
 @pytest.mark.parametrize(

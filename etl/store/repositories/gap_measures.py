@@ -14,6 +14,7 @@ from etl.store.repositories.gaps import IN_FLIGHT, UNFINISHED
 from etl.store.rows.breaks import ReconBreakRow
 from etl.store.rows.gap import GapRow, ResendRow
 from etl.store.rows.poll import PollRow, UnbookedRow
+from etl.store.rows.trade import TradeVersionRow
 
 TO_HEAL = select(
     or_(
@@ -54,6 +55,14 @@ class GapMeasures:
             ReconBreakRow.feed_id == feed_id, ReconBreakRow.kind == "status", ReconBreakRow.key.in_(trade_ids)
         )
         return {row[0]: row[1] for row in self._connection.execute(statement) if row[1] is not None}
+
+    def never_handed_out(self, feed_id: int, trade_ids: Sequence[str]) -> set[str]:
+        """Return those of these trades that came by no queue: a person adopted the vendor's own word about each."""
+        statement = select(TradeVersionRow.trade_id).where(
+            TradeVersionRow.feed_id == feed_id, TradeVersionRow.trade_id.in_(trade_ids)
+        )
+        grouped = statement.group_by(TradeVersionRow.trade_id).having(func.bool_and(TradeVersionRow.source == "query"))
+        return set(self._connection.execute(grouped).scalars())
 
     def lateness_days(self, feed_id: int, since: date) -> int:
         """Return the greatest number of days between a trade date since then and the landing of its trade."""
