@@ -75,7 +75,7 @@ def _lost(row: Listed, escalated: Sequence[Listed]) -> Iterator[str]:
             "opens its gap: stp-etl run"
         )
     if doubts := row["in_doubt_polls"] - left_open:
-        yield f"{counted(doubts, 'poll')} in doubt without a gap; the next start opens it: stp-etl run"
+        yield f"{counted(doubts, 'poll')} in doubt without a gap; {_opened_by(row)}"
     if row["open_gaps"]:
         yield f"{counted(row['open_gaps'], 'gap')} not healed; see: stp-etl gaps list --feed {row['feed']}"
     for gap in escalated:
@@ -86,6 +86,12 @@ def _lost(row: Listed, escalated: Sequence[Listed]) -> Iterator[str]:
             f"{instant(row['second_consumer_since'])}: does somebody else use the download user? See: "
             f"stp-etl gaps list --cause sweep --feed {row['feed']}"
         )
+
+
+def _opened_by(row: Listed) -> str:
+    if row["leader"] is None:
+        return "the next start opens it: stp-etl run"
+    return f"{row['leader']} opens it as it takes the feed over; where it stays, its log says why"
 
 
 def _settled_by(gap: Listed) -> str:

@@ -115,6 +115,8 @@ def test_a_poll_whose_outcome_nobody_knows_stands_in_the_way(book, stp_etl):
 
     with book.database.connect() as leader:  # while somebody leads, the poll under way is that leader's
         leader.exec_driver_sql("SELECT pg_advisory_lock((SELECT lock_key FROM stp.feed))")
+        leader.exec_driver_sql("UPDATE stp.lease SET session_pid = pg_backend_pid()")
+        leader.commit()
         assert certified(stp_etl, 0)["reasons"] == []
 
 

@@ -16,13 +16,15 @@ DOUBTS = text("""
 SELECT id FROM stp.poll
 WHERE feed_id = :feed_id AND outcome = 'in_doubt' AND gap_id IS NULL AND closed_at >= :begins ORDER BY id
 """)
-# A leader that was killed leaves its name, and not its lock: its key is in two halves in `pg_locks`.
+# A leader that was killed leaves its name, and not its lock: its key is in two halves in `pg_locks`. As in
+# `reporting.feed_status`, neither the lock nor the epoch of the next one makes its poll one of that one.
 UNDER_WAY = text("""
-SELECT c.poll_id FROM stp.current_poll c JOIN stp.feed f ON f.id = c.feed_id
-WHERE c.feed_id = :feed_id AND c.outcome IS NULL AND NOT EXISTS (
+SELECT c.poll_id FROM stp.current_poll c JOIN stp.feed f ON f.id = c.feed_id JOIN stp.lease s ON s.feed_id = c.feed_id
+WHERE c.feed_id = :feed_id AND c.outcome IS NULL AND (c.epoch < s.epoch OR NOT EXISTS (
     SELECT FROM pg_locks l JOIN pg_database d ON d.oid = l.database AND d.datname = current_database()
     WHERE l.locktype = 'advisory' AND l.objsubid = 1 AND l.granted
-      AND ((l.classid::bigint << 32) | l.objid::bigint) = f.lock_key)
+      AND ((l.classid::bigint << 32) | l.objid::bigint) = f.lock_key
+      AND (s.session_epoch IS DISTINCT FROM s.epoch OR l.pid = s.session_pid)))
 """)
 # An empty that proves something is in the ledger with its drain; an idle one only leaves its instant, which is late
 # enough when the poll must have been opened after the close.

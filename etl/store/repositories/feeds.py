@@ -145,7 +145,10 @@ class FeedRepository:
         return True
 
     def take_over(self, feed_id: int, holder: str, at: datetime) -> int:
-        """Raise the epoch and return it: from here on no earlier leader opens or closes anything."""
+        """Raise the epoch and return it: from here on no earlier leader opens or closes anything.
+
+        The session that calls this is the one that holds the lock.
+        """
         before = self.leader(feed_id)
         statement = (
             update(LeaseRow)
@@ -155,6 +158,8 @@ class FeedRepository:
                 holder=holder,
                 taken_at=at,
                 timeline=func.stp.timeline(),
+                session_pid=func.pg_backend_pid(),
+                session_epoch=LeaseRow.epoch + 1,
                 refused=None,
                 refused_at=None,
             )

@@ -50,6 +50,12 @@ class LeaseRow(Row):
     holder: Mapped[str | None] = mapped_column(comment="Host and process of the leader")
     taken_at: Mapped[datetime | None]
     timeline: Mapped[int | None] = mapped_column(comment="Of the database when it was taken: a fence too")
+    session_pid: Mapped[int | None] = mapped_column(
+        Integer, comment="Process of the database server that holds the lock of the leader of session_epoch"
+    )
+    session_epoch: Mapped[int | None] = mapped_column(
+        BigInteger, comment="Epoch whose leader said its session; an older release does not"
+    )
     refused: Mapped[str | None] = mapped_column(comment="Why the leader cannot poll until a person acts")
     refused_at: Mapped[datetime | None] = mapped_column(comment="Since when that is so")
 
