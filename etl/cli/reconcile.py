@@ -69,7 +69,7 @@ def reconcile(
     if left:
         remark(f"breaks are open; see: stp-etl breaks list --feed {runtime.name}")
     if unopened:
-        remark(f"not opened: {', '.join(unopened)}; detail says why; then give the same command again")
+        remark(f"not opened: {', '.join(unopened)}; detail says of what, why, and what to do")
     if left or unopened or any(each["result"] not in SAID for each in outcomes):
         raise typer.Exit(FOUND_SOMETHING)
 

@@ -73,7 +73,7 @@ class BalanceConfirmer:
                 key = key_of(run.scope, found.key)
                 seen.differing[key], seen.settled[key] = look.differing[key], look
                 pending.discard(key)
-        while pending and (again := looks.again()) is not None:
+        while pending - seen.last.unknown and (again := looks.again()) is not None:
             if not isinstance(again, BalanceLook):
                 return again
             before, seen.last, seen.looks = seen.last, again, looks.taken

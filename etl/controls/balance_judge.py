@@ -70,6 +70,7 @@ class Judge:
             self._wrong_assets |= held.nameless
         self.expected: dict[BalanceKey, Expectation] = {}
         self.agreed, self.unsettled, self.undecided, self.unopened = (set[BalanceKey]() for _ in range(4))
+        self.unknown: set[BalanceKey] = set()
         self.differing: dict[BalanceKey, BalanceDifference] = {}
         self.faults: list[str] = []
 
@@ -103,6 +104,7 @@ class Judge:
             return True
         details, nobody = self._scope.rules.vendor_digits, key not in self._answer.rows
         if nobody and details and key.asset not in details and key not in self._held.flows:
+            self.unknown.add(key)
             self.faults.append(f"nobody knows {key.asset}: neither balances nor asset details nor the book")
             return True
         return False

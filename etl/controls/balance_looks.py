@@ -45,7 +45,10 @@ log = structlog.get_logger()
 
 
 class BalanceLook(msgspec.Struct, frozen=True):
-    """What one look showed. `unsettled`: a trade landed meanwhile; `undecided`: it cannot be told, `faults` say why."""
+    """What one look showed. `unsettled`: a trade landed meanwhile; `undecided`: it cannot be told, `faults` say why.
+
+    `unknown`: those of them whose asset neither the vendor nor the book knows.
+    """
 
     answer: BalanceAnswer
     reply_id: int
@@ -59,6 +62,7 @@ class BalanceLook(msgspec.Struct, frozen=True):
     unsettled: frozenset[BalanceKey]
     undecided: frozenset[BalanceKey]
     unopened: frozenset[BalanceKey]
+    unknown: frozenset[BalanceKey]
     faults: tuple[str, ...]
 
     def theirs_of(self, key: BalanceKey) -> Decimal:
@@ -110,7 +114,7 @@ class BalanceLooker:
         return BalanceLook(
             answer, reply.citation.reply_id, as_of, reply.reply.vendor_date, (first, second), held, found.expected,
             frozenset(found.agreed), found.differing, frozenset(found.unsettled), frozenset(found.undecided),
-            frozenset(found.unopened), (*said, *found.faults),
+            frozenset(found.unopened), frozenset(found.unknown), (*said, *found.faults),
         )  # fmt: skip
 
     def _ask(self, scope: BalanceScope) -> tuple[BalanceAnswer, Asked] | Unanswered:

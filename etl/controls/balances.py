@@ -63,8 +63,8 @@ class BalanceControl(Control):
         """Write what was confirmed."""
         changed = self._note_faults(work, run.run_id, subject, seen.last.faults, what="things")
         result, detail = self._result(run, seen)
-        if run.opening and result == "opened":
-            self._open(work, run, seen.last)
+        if run.opening and result in ("opened", "unconfirmed"):
+            self._open(work, run, seen)
         elif result != "timing" and not run.opening:
             changed += self._write(work, run, seen)
             work.balances.show(
@@ -80,28 +80,32 @@ class BalanceControl(Control):
         return Concluded(outcome, seen.last.as_of, basis, _counts(seen))
 
     def _result(self, run: Run, seen: Seen) -> tuple[str, str]:
-        look, left = seen.last, ", ".join(" ".join(filter(None, key)) for key in sorted(seen.left))
+        look = seen.last
         if self._feed.today(self._clock) != run.scope.trade_day:
             return "timing", "the business day turned during the run; nothing was concluded"
         if near_cut(self._feed, self._clock):
             return "timing", f"within {self._feed.near_cut} of the end of the business day; nothing was concluded"
-        if run.opening and seen.left:
-            return "unconfirmed", f"nothing was opened: {left} changed at each look, or cannot be relied on"
-        nameless = [each.why for each in look.answer.faults if each.key is None]
-        if run.opening and run.scope.level == BROKER and nameless:
+        if run.opening and (nameless := _nameless(run, look)):
             return "unconfirmed", f"nothing was opened: an account that is not named may hold more: {nameless[0]}"
+        if run.opening and seen.left:
+            opened = sorted({key.asset for key in _openable(run, seen)})
+            why = "; ".join(_why_left(look, key) for key in sorted(seen.left))
+            return "unconfirmed", f"opened: {', '.join(opened) or 'nothing'}; not opened: {why}"
         if run.opening:
             nothing = "; the vendor named none of the assets: all start at zero" if look.answer.is_empty else ""
             return "opened", f"the vendor's figures are taken as they are{nothing}"
         if seen.differing:
             return "breaks", _empty_words(seen)
-        if look.unopened:
-            assets = ", ".join(sorted({key.asset for key in look.unopened}))
+        if unopened := look.unopened - look.unknown:
+            assets = ", ".join(sorted({key.asset for key in unopened}))
             return "no_opening", f"{assets}: say where it starts: stp-etl reconcile balances --open --reason TEXT"
+        left = "; ".join(_why_left(look, key) if key in look.unknown else _named(key) for key in sorted(seen.left))
         return ("unconfirmed", f"could not be told: {left}") if seen.left else ("agreed", "")
 
-    def _open(self, work: UnitOfWork, run: Run, look: BalanceLook) -> None:
-        keys = look.unopened | look.answer.rows.keys() | look.held.flows.keys()
+    def _open(self, work: UnitOfWork, run: Run, seen: Seen) -> None:
+        look, keys = seen.last, _openable(run, seen)
+        if not keys:
+            return
         work.balances.open(
             self._feed.feed_id, run.run_id, run.scope.counting, value=run.scope.value, at=look.as_of,
             vendor_date=look.vendor_date, by=run.order.by, reason=run.order.reason or "",
@@ -132,6 +136,38 @@ class BalanceControl(Control):
         return changed
 
 
+def _openable(run: Run, seen: Seen) -> set[BalanceKey]:
+    """Return what the last look lets be opened: assets none of whose accounts is left.
+
+    An account without an opening of its own starts at nothing where its asset is opened, so an asset is opened whole.
+    """
+    if _nameless(run, seen.last):
+        return set()
+    left = {key.asset for key in seen.left}
+    keys = seen.last.unopened | seen.last.answer.rows.keys() | seen.last.held.flows.keys()
+    return {key for key in keys if key.asset not in left}
+
+
+def _nameless(run: Run, look: BalanceLook) -> list[str]:
+    """Return the rows of a broker's answer that do not say of which account they are."""
+    if run.scope.level != BROKER:
+        return []
+    return [each.why for each in look.answer.faults if each.key is None]
+
+
+def _why_left(look: BalanceLook, key: BalanceKey) -> str:
+    """Return why a balance is neither opened nor compared, and what a person is to do."""
+    if key in look.unknown:
+        return f"{_named(key)}: neither the vendor nor the book knows it; take it out of balance_assets"
+    if key in look.undecided:
+        return f"{_named(key)}: the vendor's words about it cannot be relied on; ask the vendor, then open again"
+    return f"{_named(key)}: it changed at each look; give the same command again"
+
+
+def _named(key: BalanceKey) -> str:
+    return " ".join(filter(None, key))
+
+
 def _parts(look: BalanceLook, key: BalanceKey) -> dict[str, str]:
     """Return what makes up our figure, as text with all its digits."""
     expected = look.expected[key]
@@ -145,7 +181,7 @@ def _shown(scope: BalanceScope, seen: Seen) -> list[Shown]:
         look = seen.look_of(key)
         expected, opening = look.expected.get(key), scope.opening_of(key)
         result = (
-            "no_opening" if key in look.unopened else "break" if key in seen.differing
+            "no_opening" if key in look.unopened - look.unknown else "break" if key in seen.differing
             else "agreed" if key in seen.agreed else "unconfirmed"
         )  # fmt: skip
         ours = None if expected is None else scope.rules.rounded(expected.amount, key.asset)

@@ -342,12 +342,28 @@ def test_a_row_without_its_asset_may_be_of_any_asset_that_is_not_named(world):
     assert figures(world, "asset, result") == [("BTC", "unconfirmed"), ("JPY", "agreed"), ("USD", "agreed")]
 
 
-def test_a_faulty_row_opens_nothing(made):
+def test_a_faulty_row_leaves_its_asset_without_an_opening_and_the_others_are_opened(made):
     world = made()
     wrong(world, "BTC", text="NaN")
 
-    assert result(world, opening=True) == "unconfirmed"
+    (opening,) = world.balances(opening=True)
+
+    said = "BTC: the vendor's words about it cannot be relied on; ask the vendor, then open again"
+    assert (opening.result, opening.detail) == ("unconfirmed", f"opened: JPY, USD; not opened: {said}")
     assert result(world) == "no_opening"
+    assert figures(world, "asset, result") == [("BTC", "no_opening"), ("JPY", "agreed"), ("USD", "agreed")]
+
+
+def test_a_brokers_asset_is_opened_whole_or_not_at_all(made):
+    world = made(ASSETS + "broker_balances = true\n")
+    wrong(world, "BTC", text="NaN", account=f"{world.user.org}LE1")
+
+    account, broker = world.balances(opening=True)
+
+    assert (account.result, broker.result) == ("opened", "unconfirmed")
+    assert broker.detail.startswith(f"opened: JPY, USD; not opened: {world.user.org}/{world.user.org}LE1 BTC: ")
+    opened_of = "SELECT DISTINCT asset FROM stp.opening_balance JOIN stp.opening o ON o.id = opening_id"
+    assert rows(world.database, f"{opened_of} WHERE o.level = 'BROKER' ORDER BY 1") == [("JPY",), ("USD",)]
 
 
 def test_a_brokers_account_without_a_name_opens_nothing(made):
@@ -405,6 +421,18 @@ def test_an_asset_that_nobody_knows_is_never_said_to_agree(made):
 
     assert result(world, opening=True) == "unconfirmed"
     assert "nobody knows BTCX" in world.breaks("comment")[0][0]
+
+
+def test_an_asset_that_nobody_knows_keeps_no_other_from_being_opened_and_compared(made):
+    world = made('balance_assets = ["USD", "BTC", "BTCX"]\n')
+
+    (opening,) = world.balances(opening=True)
+    (after,) = world.balances()
+
+    why = "BTCX: neither the vendor nor the book knows it; take it out of balance_assets"
+    assert (opening.result, opening.detail) == ("unconfirmed", f"opened: BTC, USD; not opened: {why}")
+    assert (after.result, after.detail) == ("unconfirmed", f"could not be told: {why}")
+    assert figures(world, "asset, result") == [("BTC", "agreed"), ("BTCX", "unconfirmed"), ("USD", "agreed")]
 
 
 def test_a_trade_done_between_drain_and_question_is_no_break(world):
