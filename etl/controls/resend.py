@@ -11,7 +11,8 @@ import structlog
 
 from etl import metrics
 from etl.clock import Clock
-from etl.domain.gaps import ResendState
+from etl.domain.evidence import why_unsent
+from etl.domain.gaps import GapState, ResendState
 from etl.domain.payload import decode
 from etl.domain.sweeps import SweepTimes
 from etl.domain.trade import Rejected
@@ -107,16 +108,21 @@ class Resender:
         except (TransientError, VendorRefusedError) as error:
             answer = ResendAnswer(ResendOutcome.NOT_SENT, "", str(error))
         state = STATE_AFTER[answer.outcome]
-        values: dict[str, Any] = {"state": state, "detail": answer.detail or None, "request_id": answer.request_id}
+        values: dict[str, Any] = {"state": state, "detail": answer.detail or None}
         with self._open_work() as work:
             work.feeds.hold_fence(self.feed.feed_id, self.epoch())
             if state is ResendState.ACCEPTED:
                 values["accepted_at"] = self._clock.now()
+            unsent = None
             if answer.outcome is ResendOutcome.NOT_SENT:
                 values["tries"] = resend.tries - 1  # no part of the budget
+                unsent = why_unsent(answer.detail) if resend.tries == 1 else None
+            else:
+                values["request_id"] = answer.request_id
             if state in (ResendState.REFUSED, ResendState.SHORT):
                 values["ended_at"] = self._clock.now()
             work.gaps.change_resend(resend.id, **values)
+            self._say_unsent(work, resend, unsent)
             work.commit()
         metrics.RESENDS.labels(self.feed.name, state).inc()
         say = log.info if state is ResendState.ACCEPTED else log.warning
@@ -126,6 +132,14 @@ class Resender:
             detail=answer.detail,
         )  # fmt: skip
         return state
+
+    def _say_unsent(self, work: UnitOfWork, resend: Resend, why: str | None) -> None:
+        """Write with the gap why nothing has left for it yet; None: something has."""
+        gap = next((each for each in work.gaps.unfinished(self.feed.feed_id) if each.id == resend.gap_id), None)
+        if gap is None or gap.state != GapState.RESENDING or gap.why == why:
+            return
+        if work.gaps.hold(gap):  # else a person closed it just now
+            work.gaps.change(gap.id, why=why)
 
     def send_again(self, resend: Resend) -> ResendState:
         """Send a request again whose answer nobody has seen."""

@@ -58,6 +58,11 @@ def why_ghost(request_id: str, until: datetime) -> str:
     return f"the request {request_id} was given up on and may still be executed until {moment(until)} (ghost_s)"
 
 
+def why_unsent(detail: str) -> str:
+    """Return the words for a gap whose request could not leave: the vendor was not asked anything."""
+    return f"not asked yet, because nothing could be sent: {detail}; tried again"
+
+
 def why_healed(window: Window, *, resends: int, recovered: int, known: int) -> str:
     """Return why a gap is healed: what came again, and how many trades of it had been lost."""
     days = f"{window.start}" if window.days == 1 else f"every day from {window.start} to {window.last}"

@@ -283,6 +283,29 @@ def test_a_refusal_of_what_was_ambiguous_needs_a_person(healing):
     assert len(healing.vendor.resends) == 2
 
 
+def test_a_request_that_never_left_is_told_as_not_asked_yet(healing):
+    """Until one leaves; an earlier one whose answer nobody saw stays in doubt."""
+    seen = []
+
+    def shown():
+        return (healing.state(), healing.why(), *rows(healing.database, f"SELECT {columns} FROM reporting.resend")[0])
+
+    columns = "state, tries, request_id"
+    healing.vendor.resend_answers += [
+        said(ResendOutcome.NOT_SENT, "no session"), said(ResendOutcome.IN_DOUBT, "503"),
+        said(ResendOutcome.NOT_SENT, "no session"),
+    ]  # fmt: skip
+    for sent in (1, 2, 3):
+        healing.turn_until(lambda sent=sent: len(healing.vendor.resends) == sent)
+        seen.append(shown())
+
+    assert seen[0][:4] == (
+        "resending", "not asked yet, because nothing could be sent: no session; tried again", "requested", 0,
+    )  # fmt: skip
+    assert [each[:4] for each in seen[1:]] == [("resending", None, "ambiguous", 1)] * 2
+    assert [each[4] for each in seen] == [None, "r", "r"]
+
+
 def test_what_never_left_is_no_part_of_the_budget(healing):
     healing.vendor.resend_answers += [said(ResendOutcome.NOT_SENT, "connection refused")] * 3
 
