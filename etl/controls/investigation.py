@@ -15,9 +15,9 @@ from etl.clock import Clock
 from etl.controls.adoption import Adopt
 from etl.controls.inquiry import Inquirer, Learned, left_of
 from etl.controls.missing import note_missing
-from etl.controls.position_gap import Asking, ask_days, lossy_gaps
+from etl.controls.position_gap import Asking, ask_days, other_losses
 from etl.controls.questions import Asker, Drain, ReconciledFeed
-from etl.domain.explanation import Candidate, moved, suggested
+from etl.domain.explanation import PERHAPS, Candidate, moved, suggested
 from etl.domain.gaps import GapState
 from etl.domain.reconciliation import BreakKind, BreakState, Finding
 from etl.store.repositories.investigating import ConfirmedBreak, KeyTrade
@@ -94,7 +94,7 @@ class Investigator:
         self, work: UnitOfWork, found: ConfirmedBreak, trades: Sequence[Sequence[KeyTrade]], gap_id: int | None
     ) -> str:
         """Return a hash of all that an investigation starts from: the same facts are not looked into twice."""
-        others = [each for each in lossy_gaps(work, self._feed) if each != gap_id]
+        others = other_losses(work, self._feed, gap_id, at=self._clock.now())
         gap = None if gap_id is None else work.gaps.find(gap_id)
         phase = None if gap is None else "under way" if gap.state in UNDER_WAY else gap.state
         facts = (
@@ -165,8 +165,9 @@ class Investigator:
             words = f"the vendor names trades that the book lacks: {listed(learned.missing)}"
             do = "nothing: their days are asked for again; stp-etl gaps list"
             return Conclusion(words, do, BreakState.INVESTIGATING, listed(learned.missing), found.gap_id)
-        perhaps = suggestion(found, trades, left, learned)
+        waits = other_losses(work, self._feed, found.gap_id, at=self._clock.now())
         asking = ask_days(work, self._feed, found, at=self._clock.now())
+        perhaps = None if waits or asking.under_way else suggestion(found, trades, left, learned)
         return told(found, learned, names, perhaps, asking)
 
     def _name_trades(self, work: UnitOfWork, learned: Learned, run_id: int) -> list[int]:
@@ -208,7 +209,7 @@ def told(
     if learned.otherwise:
         parts.append(f"the vendor says other economics of {listed(learned.otherwise)}; see their `conflict` breaks")
     if perhaps is not None:
-        parts.append(f"perhaps: {perhaps}")
+        parts.append(f"{PERHAPS}{perhaps}")
     words = "; ".join(parts) or "no trade of ours that the vendor was asked about explains it"
     explained = "; ".join(parts) or None
     if asking.under_way:

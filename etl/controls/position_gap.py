@@ -35,6 +35,16 @@ def lossy_gaps(work: UnitOfWork, feed: ReconciledFeed) -> list[int]:
     return sorted(gap.id for gap in work.gaps.unfinished(feed.feed_id) if gap.cause not in SWEEPS)
 
 
+def other_losses(work: UnitOfWork, feed: ReconciledFeed, own: int | None, *, at: datetime) -> list[str]:
+    """Return the other gaps, and the polls in doubt without one, that may still bring what the book lacks.
+
+    While there are any, a trade that is lost explains a difference better than one that we hold.
+    """
+    doubts = work.certificates.doubts(feed.feed_id, at - timedelta(days=feed.history_days))
+    gaps = [f"gap {gap_id}" for gap_id in lossy_gaps(work, feed) if gap_id != own]
+    return [*gaps, *(f"poll {poll_id}" for poll_id in doubts)]
+
+
 def ask_days(work: UnitOfWork, feed: ReconciledFeed, found: ConfirmedBreak, *, at: datetime) -> Asking:
     """Open the gap of a break, or widen it where its days came again and the difference stays.
 

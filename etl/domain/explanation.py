@@ -13,6 +13,9 @@ from etl.domain.money import EXACT
 MOST_CANDIDATES = 5_000
 """More are not searched: pairs of so many would fit by chance."""
 
+PERHAPS = "perhaps: "
+"""How a suggestion begins where it is told; it comes last, after what is known."""
+
 
 class Candidate(msgspec.Struct, frozen=True):
     """A booked trade, and what it adds to a position: major units of the base currency, + received, - paid."""

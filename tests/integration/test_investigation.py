@@ -50,6 +50,13 @@ def found(world, number=1):
     return said["found"], said["do"]
 
 
+def until_a_person_must_look(world):
+    """Investigate until no days are left that may be asked for again without a person."""
+    for _ in range(3):
+        world.investigate()
+        world.heal()
+
+
 def facts(world):
     """Return everything that an investigation writes."""
     tables = ("recon_break", "break_event", "gap", "resend", "trade_version")
@@ -200,7 +207,7 @@ def test_the_only_trades_that_would_explain_it_are_suggested(make, base, words):
     world = make("1000", "200", "30")
     wrong_by(world, base)
 
-    world.investigate()
+    until_a_person_must_look(world)
 
     ((explained,),) = world.breaks("explained_by")
     expected = words.format(*world.trades)
@@ -211,7 +218,7 @@ def test_a_suggestion_that_is_not_the_only_one_is_none(make):
     world = make("200", "200")
     wrong_by(world, "-200")
 
-    world.investigate()
+    until_a_person_must_look(world)
 
     assert world.breaks("explained_by") == [(None,)]
 
@@ -243,7 +250,7 @@ def test_a_trade_on_another_value_date_is_suggested(make):
     for day, base in (("2030-07-22", "-1000"), ("2030-07-23", "1000")):
         world.control.position_error("EUR/USD", day, base=base, level="ORG", value=world.user.org)
 
-    world.investigate()
+    until_a_person_must_look(world)
 
     assert world.breaks("kind") == [("value_date_shift",)]
     assert f"both sides would agree with {world.trades[0]} on the other value date" in found(world)[0]
@@ -271,6 +278,8 @@ def test_law_10_a_vendor_that_answers_404_to_everything_explains_nothing(make):
     world.investigate()
 
     assert world.breaks("kind, state") == [("position", "investigating")]
+    assert "both sides would agree" not in found(world)[0], "its days are still asked for"
+    until_a_person_must_look(world)
     assert value(world.database, "SELECT max(version) FROM stp.trade_version") == 1
     assert f"both sides would agree without {world.trades[0]}" in found(world)[0]
 
@@ -311,19 +320,52 @@ def test_where_the_settings_forbid_adoption_a_person_is_told_what_to_do(make):
     assert gaps(world) == []
 
 
+def a_gap_is_opened(world):
+    at = world.clock.now()
+    with world.app.open_work() as work:
+        window = Window.of(at.date(), at.date())
+        work.gaps.open(world.feed.feed_id, GapCause.IN_DOUBT, window, at=at, not_before=at, evidence={})
+        work.commit()
+
+
 def test_other_gaps_are_waited_for_before_days_are_asked_again(make):
     world = make("1000")
     wrong_by(world, "5")
-    today = world.clock.now()
-    with world.app.open_work() as work:
-        window = Window.of(today.date(), today.date())
-        work.gaps.open(world.feed.feed_id, GapCause.IN_DOUBT, window, at=today, not_before=today, evidence={})
-        work.commit()
+    a_gap_is_opened(world)
 
     world.investigate()
 
     assert [cause for cause, *_ in gaps(world)] == ["in_doubt"]
     assert "gap 1 is being healed" in found(world)[1]
+
+
+def test_no_trade_of_ours_is_suggested_while_a_gap_may_bring_a_lost_one(make):
+    world = make("1000", "200")
+    wrong_by(world, "-200")
+    suggested = f"both sides would agree without {world.trades[1]}"
+    until_a_person_must_look(world)
+    assert suggested in found(world)[0]
+
+    a_gap_is_opened(world)
+    world.investigate()
+    meanwhile = found(world)[0], world.breaks("explained_by")
+    world.heal()
+    world.investigate()
+
+    assert meanwhile == ("no trade of ours that the vendor was asked about explains it", [(None,)])
+    assert suggested in found(world)[0]
+
+
+def test_a_break_that_is_cleared_no_longer_names_a_trade_that_was_only_suggested(make):
+    world = make("1000", "200")
+    wrong_by(world, "-200")
+    until_a_person_must_look(world)
+    assert world.trades[1] in world.breaks("explained_by")[0][0]
+
+    wrong_by(world, "200")
+    world.investigate()
+
+    assert world.breaks("state, explained_by, reason") == [("cleared", None, "both sides agree")]
 
 
 def test_an_accepted_break_is_not_investigated(make):

@@ -9,9 +9,10 @@ from types import MappingProxyType
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, insert, select, text, update
+from sqlalchemy import Connection, func, insert, select, text, update
 from sqlalchemy.dialects import postgresql
 
+from etl.domain.explanation import PERHAPS
 from etl.domain.reconciliation import BreakKind, BreakState, Finding
 from etl.store.repositories.alerts import AlertRepository
 from etl.store.rows.breaks import BreakEventRow, BreakObservationRow, ReconBreakRow
@@ -51,6 +52,9 @@ RETURNING b.id, b.kind, b.reopened, b.vendor_ticket, was.accepted_until, was.rea
 """)
 # What a person or a proof said of a break does not stay on it when it is open again; the events keep it.
 UNSAID = MappingProxyType(dict.fromkeys(("closed_at", "closed_by", "reason", "accepted_until", "explained_by")))
+
+
+KNOWN_CAUSE = func.nullif(func.regexp_replace(ReconBreakRow.explained_by, f"(^|; ){PERHAPS}.*$", ""), "")
 
 
 class KnownBreak(msgspec.Struct, frozen=True):
@@ -207,10 +211,11 @@ class BreakRepository:
         run_id: int | None = None,
         reply_id: int | None = None,
     ) -> None:
-        """Say that a break is gone, with the proof."""
+        """Say that a break is gone, with the proof; what was only suggested as its cause is said no more."""
         self.change(
-            found.id, state=BreakState.CLEARED, closed_at=at, closed_by=PROGRAM, reason=proof, accepted_until=None
-        )
+            found.id, state=BreakState.CLEARED, closed_at=at, closed_by=PROGRAM, reason=proof, accepted_until=None,
+            explained_by=KNOWN_CAUSE,
+        )  # fmt: skip
         self.event(found.id, "cleared", at=at, note=proof, figures=figures, run_id=run_id, reply_id=reply_id)
 
     def change(self, break_id: int, **values: Any) -> None:
