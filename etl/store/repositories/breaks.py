@@ -52,8 +52,6 @@ RETURNING b.id, b.kind, b.reopened, b.vendor_ticket, was.accepted_until, was.rea
 """)
 # What a person or a proof said of a break does not stay on it when it is open again; the events keep it.
 UNSAID = MappingProxyType(dict.fromkeys(("closed_at", "closed_by", "reason", "accepted_until", "explained_by")))
-
-
 KNOWN_CAUSE = func.nullif(func.regexp_replace(ReconBreakRow.explained_by, f"(^|; ){PERHAPS}.*$", ""), "")
 
 
@@ -202,15 +200,9 @@ class BreakRepository:
         self.change(known.id, **values)
 
     def clear(
-        self,
-        found: KnownBreak,
-        *,
-        at: datetime,
-        proof: str,
-        figures: Mapping[str, Any],
-        run_id: int | None = None,
+        self, found: KnownBreak, *, at: datetime, proof: str, figures: Mapping[str, Any], run_id: int | None = None,
         reply_id: int | None = None,
-    ) -> None:
+    ) -> None:  # fmt: skip
         """Say that a break is gone, with the proof; what was only suggested as its cause is said no more."""
         self.change(
             found.id, state=BreakState.CLEARED, closed_at=at, closed_by=PROGRAM, reason=proof, accepted_until=None,
