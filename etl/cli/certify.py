@@ -47,8 +47,9 @@ def certify(
         check_begun(app, trade_date)
         if sign_off:
             assert signed_as is not None
-            found = certifier.sign(trade_date, signed_as=signed_as.strip(), operator=operator, comment=comment)
-            remark(signed_words(found, signed_as.strip()))
+            name = " ".join(signed_as.split())
+            found, is_new = certifier.sign(trade_date, signed_as=name, operator=operator, comment=comment)
+            remark(signed_words(found, name) if is_new else signed_already(found, name))
         else:
             found = certifier.issue(trade_date, operator)
     show_certificate(found, fmt)
@@ -63,6 +64,12 @@ def signed_words(found: Certificate, name: str) -> str:
         return signed
     why = counted(len(found.reasons), "reason")
     return f"{signed}: it is {found.state} for {why}, which the name accepts; they stand under `Why not`"
+
+
+def signed_already(found: Certificate, name: str) -> str:
+    """Return that this name stands under the certificate since when, in a sentence."""
+    at = next(each["signed_at"] for each in found.signatures if each["signed_as"] == name)
+    return f"certificate {found.certificate_id} is signed as {name} already, since {plain(at)}; nothing was changed"
 
 
 def certified(app: App, name: str | None) -> CertifiedFeed:
@@ -89,6 +96,7 @@ def show_certificate(found: Certificate, fmt: Format) -> None:
     whole = msgspec.structs.asdict(found)
     if fmt is not Format.TABLE:
         whole["reasons"] = msgspec.to_builtins(found.reasons)
+        whole["signatures"] = [{name: plain(each[name]) for name in each} for each in found.signatures]
         if fmt is Format.JSON:
             sys.stdout.write(json_text(plain(whole)) + "\n")
         else:
@@ -100,7 +108,7 @@ def show_certificate(found: Certificate, fmt: Format) -> None:
         "proven_empty_at": found.basis["proven_empty_at"], "sweep": found.basis["sweep"]["state"],
         **orders_asked(found), "closed_by_hand": len(found.basis["closed_by_hand"]),
         "limits": found.basis["limits"]["backdated"],
-        "trades_sha256": found.trades_sha256, "sha256": found.sha256,
+        "trades_sha256": found.trades_sha256, "sha256": found.sha256, **signed_by(found),
     })  # fmt: skip
     for title, rows, columns in (
         ("Why not", msgspec.to_builtins(found.reasons), REASONS),
@@ -112,6 +120,15 @@ def show_certificate(found: Certificate, fmt: Format) -> None:
             show(rows, columns)
     for name, each in found.difference.items():
         remark(f"differs from number {found.number - 1} in {name}: {json_text(plain(each))}")
+
+
+def signed_by(found: Certificate) -> dict[str, str]:
+    """Return who signed the certificate, when, and with which comment; nothing where nobody did."""
+    said = [
+        f"{each['signed_as']}, {plain(each['signed_at'])}{': ' + each['comment'] if each['comment'] else ''}"
+        for each in found.signatures
+    ]
+    return {"signed": "; ".join(said)} if said else {}
 
 
 def orders_asked(found: Certificate) -> dict[str, str]:

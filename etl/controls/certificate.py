@@ -42,7 +42,7 @@ class CertifiedFeed(msgspec.Struct, frozen=True):
 
 
 class Certificate(msgspec.Struct, frozen=True):
-    """What was certified. `sha256` is over everything else in it."""
+    """What was certified. `sha256` is over everything else in it but the signatures, which come later."""
 
     certificate_id: int
     feed: str
@@ -61,6 +61,8 @@ class Certificate(msgspec.Struct, frozen=True):
     settings_hash: str
     software_version: str
     sha256: str
+    signatures: tuple[Mapping[str, Any], ...] = ()
+    """Who signed it, when and with which comment, the first one first."""
 
 
 class Certifier:
@@ -106,8 +108,13 @@ class Certifier:
             work.commit()
         return told(self._feed.name, number, content)
 
-    def sign(self, day: date, *, signed_as: str, operator: str, comment: str | None) -> Certificate:
-        """Put a name to the last certificate of the day; raises OperatorError where there is none."""
+    def sign(
+        self, day: date, *, signed_as: str, operator: str, comment: str | None
+    ) -> tuple[Certificate, bool]:  # fmt: skip
+        """Put a name to the last certificate of the day; return it, and whether the name is new to it.
+
+        A name that it has already changes nothing. Raises OperatorError where there is no certificate.
+        """
         at = self._clock.now()
         with self._open_work() as work:
             last = work.certificates.last(self._feed.feed_id, day)
@@ -116,13 +123,17 @@ class Certifier:
                     f"feed {self._feed.name}: {day} has no certificate yet; issue one: "
                     f"stp-etl certify --trade-date {day}"
                 )
+            signatures = work.certificates.signatures(last["id"])
+            if signed_as in {each["signed_as"] for each in signatures}:
+                return told(self._feed.name, last["id"], last, signatures), False
             work.certificates.sign(last["id"], signed_as=signed_as, at=at, operator=operator, comment=comment)
             deed = Deed(at, operator, "certify --sign-off", comment or f"signed as {signed_as}", self._feed.name,
                         f"certificate {last['id']}",
                         {"as": signed_as, "state": last["state"], "reasons": len(last["reasons"])})  # fmt: skip
             work.attention.record(deed)
+            signatures = work.certificates.signatures(last["id"])
             work.commit()
-        return told(self._feed.name, last["id"], last)
+        return told(self._feed.name, last["id"], last, signatures), True
 
     def _facts(
         self, work: UnitOfWork, day: date, at: datetime, sweep: Sweep
@@ -187,14 +198,16 @@ def _openings_of(run: Mapping[str, Any]) -> list[int]:
     return several if run["basis"].get("opening") is None else [run["basis"]["opening"]]
 
 
-def told(feed: str, number: int, content: Mapping[str, Any]) -> Certificate:
+def told(
+    feed: str, number: int, content: Mapping[str, Any], signatures: Sequence[Mapping[str, Any]] = ()
+) -> Certificate:  # fmt: skip
     """Return a kept certificate as it is told."""
     return Certificate(
         number, feed, content["trade_date"], content["number"], CertificateState(content["state"]),
         content["issued_at"], content["issued_by"], tuple(Reason(**each) for each in content["reasons"]),
         in_words_order(content["counts"]), tuple(content["sums"]), content["basis"], content["difference"],
         tuple(content["cited"]), bytes(content["trades_sha256"]).hex(), content["settings_hash"],
-        content["software_version"], bytes(content["sha256"]).hex(),
+        content["software_version"], bytes(content["sha256"]).hex(), tuple(signatures),
     )  # fmt: skip
 
 

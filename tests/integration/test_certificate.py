@@ -184,13 +184,33 @@ def test_who_signs_what_is_incomplete_is_told_so_and_the_audit_keeps_it(book, st
     again = stp_etl("certify", "--trade-date", DAY, "--sign-off", "--as", "Olga Petrova")
 
     assert (issued.code, again.code) == (3, 3)
-    assert again.out == issued.out, "the same certificate in the same order"
+    (signed,) = set(again.out.splitlines()) - set(issued.out.splitlines())
+    assert signed.split()[:3] == ["signed", "Olga", "Petrova,"]
+    assert again.out.replace(f"{signed}\n", "") == issued.out, "the same certificate in the same order"
     said = (
         "is signed as Olga Petrova: it is INCOMPLETE for 1 reason, which the name accepts; they stand under `Why not`"
     )
     assert again.err.endswith(f"{said}\n")
     kept = rows(book.database, "SELECT details FROM reporting.audit WHERE deed = 'certify --sign-off'")
     assert kept == [({"as": "Olga Petrova", "state": "INCOMPLETE", "reasons": 1},)]
+
+
+def test_who_signed_is_shown_and_the_same_name_signs_once(book, stp_etl):
+    sign = ("certify", "--trade-date", DAY, "--sign-off", "--as")
+    stp_etl("certify", "--trade-date", DAY)
+    stp_etl(*sign, "Olga Petrova", "--comment", "read")
+    stp_etl(*sign, "O P")
+
+    again = stp_etl(*sign, " O  P ", "--comment", "twice")
+    signed = certified(stp_etl, 3, "--sign-off", "--as", "O P")["signatures"]
+
+    assert "is signed as O P already, since 20" in again.err
+    assert again.err.endswith("; nothing was changed\n")
+    assert [(each["signed_as"], each["comment"]) for each in signed] == [("Olga Petrova", "read"), ("O P", None)]
+    (line,) = [line for line in again.out.splitlines() if line.startswith("signed ")]
+    assert ["Olga Petrova, 20" in line, ": read; O P, 20" in line] == [True, True]
+    assert value(book.database, "SELECT count(*) FROM stp.certificate_sign_off") == 2
+    assert value(book.database, "SELECT count(*) FROM reporting.audit WHERE deed = 'certify --sign-off'") == 2
 
 
 def test_a_day_that_has_not_begun_is_refused_and_nothing_is_stored(book, stp_etl):
