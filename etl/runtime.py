@@ -47,6 +47,7 @@ class FeedRuntime:
         self.vendor = VendorClient(endpoint_of(settings), app.clock, app.new_id)
         self.landed = Event()
         self._leading, self._draining = Lock(), Lock()
+        self._healing_failed = False
         self._led_epoch = 0  # of which the doubts of earlier leaders have their gaps
         self.poller = Poller(
             polled(self.feed_id, settings, app.settings.ops.shutdown_grace_s), self.vendor, app.open_work,
@@ -87,6 +88,20 @@ class FeedRuntime:
         """Open the sweeps that are due, and take gaps and sweeps as far as it goes without waiting."""
         with self.fenced():
             return Counter(self.sweeper.step()) + Counter(self.healer.step())
+
+    def heal_as_leader(self) -> Mapping[str, int]:
+        """Heal where we lead and nobody has paused the feed; return the counts of what ended.
+
+        After a failure the lead may be lost with the database: that nothing is done then does not mean that it is over,
+        so the database is asked.
+        """
+        failed, self._healing_failed = self._healing_failed, True
+        rests = not self.leads
+        if failed or not rests:
+            rests = self.paused_reason() is not None or rests
+        counts = {} if rests else self.heal()
+        self._healing_failed = False
+        return counts
 
     def lead(self) -> bool:
         """Try to lead the feed; return whether we do. Raises OtherDatabaseError where this is not its database."""

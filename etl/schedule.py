@@ -202,10 +202,7 @@ class HealJob:
 
     def __call__(self) -> Mapping[str, int]:
         """Take the gaps one step further; return the counts of what ended."""
-        feed = self._feed
-        if not feed.leads or feed.paused_reason() is not None:
-            return {}
-        return feed.heal()
+        return self._feed.heal_as_leader()
 
 
 class RequestJob:

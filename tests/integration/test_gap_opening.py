@@ -10,7 +10,7 @@ from etl.app import App
 from etl.config import load
 from etl.domain.fields import CANONICAL_NAMES
 from etl.domain.gaps import GapState
-from etl.errors import DatabaseAwayError, FenceLostError
+from etl.errors import DatabaseAwayError, EtlError, FenceLostError
 from etl.ops.gauges import GaugeJob
 from etl.pipeline import doubt
 from etl.schedule import HealJob, RequestJob
@@ -269,6 +269,22 @@ def test_a_gauge_tells_how_many_gaps_are_in_each_state(app, open_work, database)
         metrics.REGISTRY.get_sample_value("stp_etl_gaps", {"feed": "main", "state": state}) or 0 for state in states
     ]
     assert (not_led, gauge) == (0, [0, 1, 0, 0])
+
+
+def test_healing_that_failed_is_not_well_again_only_because_the_lead_is_lost_too(app, database):
+    """Else it would say that it has recovered while the database is still away."""
+    feed = app.feed("main")
+    assert feed.lead()
+    heal = HealJob(feed)
+    change(database, "ALTER TABLE stp.feed RENAME TO hidden")
+    with pytest.raises(EtlError):
+        heal()
+    feed.lease.leave()
+    with pytest.raises(EtlError):
+        heal()
+    change(database, "ALTER TABLE stp.hidden RENAME TO feed")
+
+    assert heal() == {}
 
 
 def test_an_old_leader_opens_no_gap(healing):
