@@ -27,6 +27,7 @@ USUALLY_NAMED = "database.url"
 # Connection, resources (disk full), shutdown and time-outs, system, rollback, object not ready, internal.
 AWAY_CLASSES = ("08", "53", "57", "58", "40", "55", "XX")
 AWAY_CODES = ("25006", "25P03", "25P04")  # read-only, and time-outs of an idle or long transaction
+LOCK_TIMEOUT = "55P03"
 CONTENT_CLASSES = ("22", "23", "54")  # data, integrity, program limits
 REFUSED_WORDS = (
     "password",
@@ -55,7 +56,8 @@ def translated(error: BaseException, named: str = USUALLY_NAMED) -> EtlError:
             "with pool_mode = session that passes the connection's options on"
         )
     if state.startswith(AWAY_CLASSES) or state in AWAY_CODES:
-        return DatabaseAwayError(f"the database does not take work now ({state}): {sentence}")
+        again = "; somebody holds what this needs: try again" if state == LOCK_TIMEOUT else ""
+        return DatabaseAwayError(f"the database does not take work now ({state}): {sentence}{again}")
     lost = isinstance(error, OperationalError | InterfaceError | psycopg.OperationalError | PoolTimeoutError)
     broken = isinstance(error, DBAPIError) and error.connection_invalidated
     if lost and not state and (broken or not any(word in sentence for word in REFUSED_WORDS)):
