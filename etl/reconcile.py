@@ -110,7 +110,7 @@ class Wanted(msgspec.Struct, frozen=True):
 
 
 def done(controls: Reconciler, wanted: Wanted, order: Order) -> list[Outcome]:
-    """Run what is wanted, and look at what is overdue."""
+    """Run what is wanted, and look at what is overdue; return the last outcome of each subject."""
     outcomes: list[Outcome] = []
     if wanted.what in ("all", POSITIONS):
         outcomes += controls.positions(order, entities=True, opening=wanted.opening)
@@ -121,7 +121,7 @@ def done(controls: Reconciler, wanted: Wanted, order: Order) -> list[Outcome]:
         outcomes += controls.balances(order, opening=wanted.opening)
     controls.overdue()
     controls.adopt()
-    return outcomes
+    return list({each.subject: each for each in outcomes}.values())
 
 
 class ReconcileJob:

@@ -14,6 +14,7 @@ from etl.cli.asking import done_by_leader
 from etl.cli.context import invocation
 from etl.cli.options import FOUND_SOMETHING, FeedOption, ready_app, reason_given
 from etl.cli.output import Format, FormatOption, remark, show
+from etl.cli.reconciling import RunsTold
 from etl.controls.questions import Order
 from etl.errors import EtlError
 from etl.reconcile import REQUEST, DrainHere, Wanted, done, reconciler_of, told
@@ -90,7 +91,9 @@ def outcomes_of(app: App, feed: FeedRuntime, wanted: Wanted, order: Order) -> li
     """Have the leader run the controls, or run them here where nobody leads."""
     if not feed.lead():
         arguments = msgspec.to_builtins(wanted)
-        said = done_by_leader(app, feed, REQUEST, arguments, by=order.by, reason=order.reason or "")
+        said = done_by_leader(
+            app, feed, REQUEST, arguments, by=order.by, reason=order.reason or "", meanwhile=RunsTold(app, feed)
+        )  # fmt: skip
         if said is not None:
             return list(said["outcomes"])
     controls = reconciler_of(app, feed, DrainHere(app, feed))

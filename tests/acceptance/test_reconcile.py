@@ -1,6 +1,7 @@
 """Reconciliation with real processes: the sandbox errs, and the right break or the right healing comes of it."""
 
 import json
+import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -149,9 +150,11 @@ def test_the_daemon_reconciles_by_itself_and_when_a_command_asks(world, database
         daemon.started()
         until(lambda: breaks(database), what="the break")
         sandbox.control.position_error(symbol, day, base="-1")
-        code, outcomes = reconcile(program, "positions", "--feed", "main")
+        done = program.call("reconcile", "positions", "--feed", "main", "--format", "json")
+        code, outcomes = done.returncode, json.loads(done.stdout)
         assert daemon.stop() == 0, daemon.said
 
     assert (code, {each["result"] for each in outcomes}) == (0, {"agreed"})
     assert {each["subject"].split()[1] for each in outcomes} == {"ORG", "LE"}
+    assert re.search(r"feed main: positions LE pfOrgLE1: agreed \(run \d+\)", done.stderr), done.stderr
     assert breaks(database) == [("position", f"ORG pfOrg {symbol} {day}", "cleared")]

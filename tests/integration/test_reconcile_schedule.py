@@ -4,9 +4,11 @@ from datetime import timedelta
 
 import pytest
 
+from etl.cli.reconciling import RunsTold
+from etl.controls.questions import Order
 from etl.domain.gaps import GapCause
 from etl.domain.window import Window
-from etl.reconcile import ReconcileJob
+from etl.reconcile import ReconcileJob, Wanted, done
 from tests.databases import rows, value
 from tests.reconciling import sandbox_at_noon
 
@@ -157,6 +159,36 @@ def test_the_break_of_a_legal_entity_goes_with_the_run_after_the_healed_gap(job)
 
     assert ("positions", "healed") in causes_of(world, run)
     assert {state for kind, _, state in world.breaks() if kind == "position"} == {"cleared"}
+
+
+def test_who_waits_is_told_each_run_as_it_ends_and_what_is_under_way(job, monkeypatch, capsys):
+    world, _ = job
+    told = RunsTold(world.app, world.feed)
+    (outcome,) = world.positions()
+
+    told()
+    told()
+    ended = [line for line in capsys.readouterr().err.splitlines() if line.startswith("feed main")]
+    monkeypatch.setattr("etl.cli.reconciling.SAY_EVERY_S", 0)
+    world.before_drain[:] = [told]
+    world.positions()
+    meanwhile = capsys.readouterr().err
+
+    assert ended == [f"feed main: positions ORG {world.user.org}: agreed (run {outcome.run_id})"]
+    assert f"s: under way: positions ORG {world.user.org} (run {outcome.run_id + 1})" in meanwhile
+
+
+def test_a_subject_that_was_compared_again_is_told_once_as_it_was_last(make):
+    world = make()
+    trade = world.execute(symbol="EUR/USD", tradeType="Outright", valueDate="2030-07-22")
+    world.drained()
+    world.open()
+    world.control.cancel(trade)
+
+    outcomes = done(world.controls, Wanted("positions"), Order("operator", "olga", "a test"))
+
+    of_org = [each.result for each in outcomes if each.subject == f"positions ORG {world.user.org}"]
+    assert of_org == ["agreed"]
 
 
 def test_positions_are_compared_again_when_their_time_has_come(job):

@@ -28,6 +28,22 @@ WHERE id = (
 )
 RETURNING id
 """)
+LAST_RUN = text("""
+SELECT coalesce(max(id), 0) FROM stp.reconciliation_run WHERE feed_id = :feed_id AND state <> 'running'
+""")
+RUNS_AFTER = text("""
+SELECT id, concat_ws(' ', control, rules ->> 'level', rules ->> 'value'),
+    CASE WHEN state <> 'running' THEN coalesce(result, state) END
+FROM stp.reconciliation_run WHERE feed_id = :feed_id AND id > :after ORDER BY id
+""")
+
+
+class ToldRun(msgspec.Struct, frozen=True):
+    """A run as a person who waits for it is told: what it compares, and how it ended; no result while it goes on."""
+
+    id: int
+    subject: str
+    result: str | None
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -106,3 +122,11 @@ class RequestRepository:
         """Return a request as it stands."""
         columns = [getattr(RequestRow, name) for name in Request.__struct_fields__]
         return Request(*self._connection.execute(select(*columns).where(RequestRow.id == request_id)).one())
+
+    def last_run(self, feed_id: int) -> int:
+        """Return the number of the last run that has ended; 0 where there is none."""
+        return int(self._connection.execute(LAST_RUN, {"feed_id": feed_id}).scalar_one())
+
+    def runs_after(self, feed_id: int, after: int) -> list[ToldRun]:
+        """Return the runs after that number, in order, those under way without a result."""
+        return [ToldRun(*row) for row in self._connection.execute(RUNS_AFTER, {"feed_id": feed_id, "after": after})]
