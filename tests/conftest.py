@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import settings
 from sqlalchemy import Connection
+from structlog.contextvars import clear_contextvars
 
 from etl.store.database import Database
 from etl.store.unit_of_work import OpenWork, work_on
@@ -20,6 +21,12 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 settings.register_profile("patient", deadline=None)  # how long an example takes is the machine's affair
 settings.load_profile("patient")
+
+
+@pytest.fixture(autouse=True)
+def _nothing_bound() -> None:
+    """Begin without what a poll of an earlier test has left for the lines of the log."""
+    clear_contextvars()
 
 
 @pytest.fixture(scope="session")
