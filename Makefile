@@ -33,6 +33,7 @@ test: lint ## lint, then every test but the nightly ones; ARGS go to pytest
 
 nightly: venv ## what is too slow for every change: nightly tests, the matrix, long simulations, kills and stops; six hours
 	@$(PYTEST) $(SUITES) -n $(WORKERS) --dist worksteal -m "nightly and not matrix" $(ARGS)
+	@$(PYTEST) tests/unit tests/integration -n $(WORKERS) --dist worksteal --hypothesis-profile=searching $(ARGS)
 	@$(MAKE) --no-print-directory simulate RUNS=2000 SEED=1000
 	@$(MAKE) --no-print-directory crash RUNS=1000 SEED=1
 	@$(MAKE) --no-print-directory drill RUNS=200 SEED=1

@@ -152,7 +152,7 @@ def fault_of_file(file: Path) -> str:
     try:
         with file.open("rb"):
             return ""
-    except OSError as error:
+    except (OSError, ValueError) as error:
         return why_unreadable(error)
 
 

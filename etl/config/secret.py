@@ -123,6 +123,8 @@ def secret_in(path: Path) -> str:
 def why_unreadable(error: OSError | ValueError) -> str:
     """Return in words why a file could not be read, without any of its content."""
     match error:
+        case UnicodeEncodeError():
+            return "cannot be read: its name is no text that can be written"
         case UnicodeError():
             return "is not UTF-8 text"
         case OSError(strerror=str(reason)):

@@ -16,7 +16,7 @@ STEPS = "SELECT note FROM reporting.break_event WHERE deed = 'step' ORDER BY eve
 
 @pytest.fixture(scope="module")
 def pool():
-    yield from sandbox_at_noon(40)
+    yield from sandbox_at_noon(60)
 
 
 @pytest.fixture

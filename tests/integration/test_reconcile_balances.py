@@ -23,7 +23,7 @@ AT_EXECUTION = 'balance_assets = ["USD"]\nsettled_at_execution = ["USD"]\n'
 
 @pytest.fixture(scope="module")
 def pool():
-    yield from sandbox_at_noon(60)
+    yield from sandbox_at_noon(90)
 
 
 @pytest.fixture

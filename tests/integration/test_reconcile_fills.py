@@ -16,7 +16,7 @@ NEWEST = "SELECT trade_id, order_id FROM reporting.trade WHERE order_id IS NOT N
 
 @pytest.fixture(scope="module")
 def pool():
-    yield from sandbox_at_noon(20)
+    yield from sandbox_at_noon(40)
 
 
 @pytest.fixture

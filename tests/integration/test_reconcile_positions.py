@@ -13,7 +13,7 @@ from tests.reconciling import NOON, World, sandbox_at_noon
 
 @pytest.fixture(scope="module")
 def pool():
-    yield from sandbox_at_noon(60)
+    yield from sandbox_at_noon(90)
 
 
 @pytest.fixture

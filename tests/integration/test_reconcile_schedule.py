@@ -17,7 +17,7 @@ CAUSES = "SELECT DISTINCT control, cause FROM reporting.reconciliation_run WHERE
 
 @pytest.fixture(scope="module")
 def pool():
-    yield from sandbox_at_noon(10)
+    yield from sandbox_at_noon(30)
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from tests.integration.sandbox_client import Client, client_of, shared
 
 @pytest.fixture(scope="module")
 def pool() -> Iterator[Any]:
-    yield from shared(60)
+    yield from shared(90)
 
 
 @pytest.fixture

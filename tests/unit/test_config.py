@@ -348,6 +348,15 @@ def test_whatever_stands_in_the_file_is_taken_or_is_a_fault(feed, ops):
     assert found is None or (found and "is not TOML" not in found[0])
 
 
+@pytest.mark.parametrize("key", ["ca_file", "password_file"])
+@pytest.mark.parametrize(("name", "said"), [("\ud800", "its name is no text"), ("a\0b", "null byte")])
+def test_a_file_whose_name_no_system_takes_is_a_fault(key, name, said):
+    found = faults_or_none(None, {f"STP_ETL__FEEDS__MAIN__{key.upper()}": name})
+
+    assert found is not None
+    assert any(key in line and said in line for line in found), found
+
+
 @given(
     given_keys=st.dictionaries(keys, st.text(st.characters(exclude_characters="\0"), max_size=8), max_size=5),
     section=st.sampled_from(["FEEDS__MAIN", "OPS", "RECONCILIATION", "DATABASE", "FEEDS", "NOTHING"]),
